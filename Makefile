@@ -1,0 +1,56 @@
+# homing: every target installs what it needs first.  `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
+APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor
+
+.PHONY: help install apt demo test lint unit bench lock proto clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: apt $(STAMP)  ## set up: apt packages, .venv, pinned dependencies
+
+apt:
+	@missing="$$(dpkg-query -W -f='$${Package} $${db:Status-Status}\n' $(APT) python3-venv 2>/dev/null \
+	  | awk '$$2=="installed"{print $$1}' | sort > /tmp/.homing-apt.$$$$; \
+	  printf '%s\n' $(APT) python3-venv | sort | comm -23 - /tmp/.homing-apt.$$$$; rm -f /tmp/.homing-apt.$$$$)"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" != 0 ]; then echo "make: these Debian packages are missing; install them as root:" $$missing >&2; exit 1; fi; \
+	  echo "installing:" $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install  ## two hosts behind NATs: tunnel, traffic, a fault, its recovery
+	$(BIN)/homing demo
+
+test: install lint  ## everything: ruff, mypy, unit, property, process, interop and namespace tests
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: install  ## only the tests in virtual time: no processes, no namespaces
+	$(BIN)/pytest -m "not process and not netns and not interop"
+
+bench: install  ## measure the figures of the README
+	$(BIN)/python -m tests.bench
+
+lock:  ## pin the dependencies anew
+	$(BIN)/pip-compile -q --extra dev --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
+
+proto: install  ## make the protobuf module anew from transport/signal/signal.proto
+	$(BIN)/python -m grpc_tools.protoc -Itransport/signal --python_out=transport/signal --pyi_out=transport/signal transport/signal/signal.proto
+
+clean:  ## remove what the targets made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

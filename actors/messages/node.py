@@ -1,0 +1,132 @@
+"""Mail of the node's own actors: which peers run, the signal link, the relay links, status."""
+
+from typing import Literal
+
+import msgspec
+
+from actors.messages import packet, process, status
+from config.keys import PublicKey
+from transport.signal import messages as signal
+
+
+class OutsideEvent(msgspec.Struct, frozen=True, kw_only=True, tag="outside_event"):
+    """Something changed outside that all peers should prove their paths after (recovery R12)."""
+
+    kind: Literal["signal_connected", "relay_connected", "network_changed", "resumed", "configuration_changed"]
+    detail: str = ""
+
+
+# --- signal ---
+
+
+class SignalConnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_connected"):
+    """The stream is registered: we can be reached."""
+
+    url: str
+
+
+class SignalDisconnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_disconnected"):
+    """The stream ended or could not be made; the driver tries again by itself."""
+
+    url: str
+    reason: str
+    retry_s: float  # until the next attempt
+
+
+class SignalPostFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signal_post_failed"):
+    """A message was not handed to the server, after all retries."""
+
+    peer: PublicKey
+    reason: str
+
+
+class KnownPeers(msgspec.Struct, frozen=True, kw_only=True, tag="known_peers"):
+    """Whose mail counts; anybody else's is dropped and counted."""
+
+    peers: frozenset[PublicKey]
+
+
+SignalInbox = (
+    signal.OfferReceived
+    | signal.AnswerReceived
+    | signal.CandidateReceived
+    | signal.GoIdleReceived
+    | signal.PostDescription
+    | signal.PostCandidate
+    | SignalConnected
+    | SignalDisconnected
+    | SignalPostFailed
+    | KnownPeers
+)
+SignalLinkInbox = signal.PostDescription | signal.PostCandidate
+
+# --- relays ---
+
+
+class OpenRelayed(msgspec.Struct, frozen=True, kw_only=True, tag="open_relayed"):
+    """Open this incarnation of the relayed connection to a peer, on the server with this instance URL.
+
+    RELAYS dials the server if it must; the relay worker hears RelayedOpened or RelayedFailed."""
+
+    peer: PublicKey
+    generation: int
+    url: str
+    server_ip: str | None = None
+
+
+class CloseRelayed(msgspec.Struct, frozen=True, kw_only=True, tag="close_relayed"):
+    """Close that incarnation where it was opened.
+
+    The relay worker hears RelayedCloseDone, whatever there was to close.
+    """
+
+    peer: PublicKey
+    generation: int
+
+
+class LinkRetryDue(msgspec.Struct, frozen=True, kw_only=True, tag="link_retry_due"):
+    """Time to look which links should be dialled again, and which foreign ones have idled out."""
+
+
+RelaysInbox = (
+    OpenRelayed
+    | CloseRelayed
+    | LinkRetryDue
+    | KnownPeers
+    | packet.LinkOpened
+    | packet.LinkClosed
+    | packet.RelayLinksSnapshot
+    | process.ProcessRestarted
+)
+
+# --- peers ---
+
+
+class StartPeersDue(msgspec.Struct, frozen=True, kw_only=True, tag="start_peers_due"):
+    """Time to start peers that wait: after a failure, or because the packet process did not tell what it holds."""
+
+
+PeersInbox = (
+    process.PeersConfigured
+    | process.PeerFailed
+    | process.ProcessRestarted
+    | packet.TunnelsSnapshot
+    | packet.RelayLinksSnapshot
+    | OutsideEvent
+    | StartPeersDue
+)
+
+# --- status ---
+
+
+class SnapshotDue(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot_due"):
+    """Time to write the status document."""
+
+
+class PeerForgotten(msgspec.Struct, frozen=True, kw_only=True, tag="peer_forgotten"):
+    """The peer is not configured any more."""
+
+    peer: PublicKey
+
+
+StatusInbox = status.PeerStatus | status.SignalStatus | status.RelaysStatus | PeerForgotten | SnapshotDue

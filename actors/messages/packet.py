@@ -1,0 +1,191 @@
+"""Mail between the control side and the packet process."""
+
+from typing import Literal
+
+import msgspec
+
+from config.keys import PublicKey, Secret
+from wg.paths import Path, PathKind
+
+# --- to the tunnels ---
+
+
+class ConfigurePeer(msgspec.Struct, frozen=True, kw_only=True, tag="configure_peer"):
+    """Make or change a WireGuard peer.  Same settings as before: nothing happens; its session and path stay."""
+
+    peer: PublicKey
+    allowed_ips: tuple[str, ...]  # prefixes
+    persistent_keepalive_s: int  # 0: off
+    preshared_key: Secret | None = None
+
+
+class RemovePeer(msgspec.Struct, frozen=True, kw_only=True, tag="remove_peer"):
+    """Forget a WireGuard peer, its keys and its paths."""
+
+    peer: PublicKey
+
+
+class SetPath(msgspec.Struct, frozen=True, kw_only=True, tag="set_path"):
+    """Send this peer's packets this way from now on.  The newest SetPath of a peer counts."""
+
+    peer: PublicKey
+    path: Path | None  # None: there is none; packets wait, bounded
+    standby: Path | None = None  # also sent on while the path is doubtful (recovery R9)
+    handshake_after_s: float | None = (
+        None  # start a handshake after this if no keypair is valid by then; None: only when there is traffic
+    )
+
+
+class ProbePath(msgspec.Struct, frozen=True, kw_only=True, tag="probe_path"):
+    """Send an in-session echo on this path; EchoAnswered tells that it came back.  Without a keypair: a handshake."""
+
+    peer: PublicKey
+    path: PathKind
+    token: int  # 63 bits
+
+
+class InitiateHandshake(msgspec.Struct, frozen=True, kw_only=True, tag="initiate_handshake"):
+    """Send a handshake initiation on the current path, at most one per REKEY_TIMEOUT: the probe towards foreign peers."""
+
+    peer: PublicKey
+
+
+class TunnelsSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot_wanted"):
+    """A control process (re)started: tell PEERS what the tunnels hold now."""
+
+
+TunnelsInbox = ConfigurePeer | RemovePeer | SetPath | ProbePath | InitiateHandshake | TunnelsSnapshotWanted
+
+
+class TunnelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the packet process knows of one peer."""
+
+    peer: PublicKey
+    path: Path | None
+    heard_direct_at: float | None = None  # last authenticated packet credited to the path; None: never
+    heard_relayed_at: float | None = None
+    handshake_at: float | None = None  # last completed; None: never
+
+
+class TunnelsSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot"):
+    """Answer to TunnelsSnapshotWanted."""
+
+    tunnels: tuple[TunnelSnapshot, ...]
+
+
+# --- to the relay links ---
+
+
+class OpenLink(msgspec.Struct, frozen=True, kw_only=True, tag="open_link"):
+    """Dial a relay server and authenticate.  Ends with LinkOpened or LinkClosed."""
+
+    link: int  # this incarnation's number, never reused
+    url: str  # rel://host[:port] or rels://...
+    server_ip: str | None = None  # dialled first, with the URL's host as TLS name (relay spec 2.5)
+
+
+class CloseLink(msgspec.Struct, frozen=True, kw_only=True, tag="close_link"):
+    """Say Close and close.  Ends with LinkClosed; an unknown link is already closed."""
+
+    link: int
+
+
+class OpenOnLink(msgspec.Struct, frozen=True, kw_only=True, tag="open_on_link"):
+    """Subscribe to the peer on this link.  The relay worker hears RelayedOpened once it is there, or RelayedFailed."""
+
+    peer: PublicKey
+    generation: int  # this incarnation of the relayed connection
+    link: int
+    wait_s: float = 30.0  # how long for the peer to appear
+
+
+class CloseOnLink(msgspec.Struct, frozen=True, kw_only=True, tag="close_on_link"):
+    """Close this incarnation, also while it opens.  Always acknowledged to the relay worker by RelayedCloseDone."""
+
+    peer: PublicKey
+    generation: int
+    link: int
+
+
+class RelayLinksSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="relay_links_snapshot_wanted"):
+    """A control process (re)started: tell RELAYS which links and relayed connections there are."""
+
+
+RelayLinksInbox = OpenLink | CloseLink | OpenOnLink | CloseOnLink | RelayLinksSnapshotWanted
+
+
+# --- from the relay links ---
+
+
+class LinkOpened(msgspec.Struct, frozen=True, kw_only=True, tag="link_opened"):
+    """The relay server accepted us."""
+
+    link: int
+    instance_url: str  # how the server names itself; offers carry it
+    server_ip: str | None  # of the live connection
+    transport: Literal["ws", "quic"] = "ws"
+
+
+class LinkClosed(msgspec.Struct, frozen=True, kw_only=True, tag="link_closed"):
+    """The link ended, or could not be opened.  Comes before the RelayedClosed of the connections on it."""
+
+    link: int
+    reason: str
+    was_open: bool
+
+
+class RelayedOpened(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_opened"):
+    """The remote is online on that server: packets may flow."""
+
+    peer: PublicKey
+    generation: int
+    link: int
+
+
+class RelayedFailed(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_failed"):
+    """The opening came to nothing."""
+
+    peer: PublicKey
+    generation: int
+    reason: str
+
+
+class RelayedClosed(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_closed"):
+    """An open connection ended without our asking: the link broke, or the remote left the server (checked)."""
+
+    peer: PublicKey
+    generation: int
+    cause: Literal["link_closed", "peer_gone"]
+    reason: str
+
+
+class RelayedCloseDone(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_close_done"):
+    """Acknowledges a close; also when there was nothing to close."""
+
+    peer: PublicKey
+    generation: int
+
+
+class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One link to a relay server."""
+
+    link: int
+    url: str  # as dialled
+    instance_url: str | None  # None: not open yet
+    server_ip: str | None = None
+
+
+class RelayedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One relayed connection."""
+
+    peer: PublicKey
+    generation: int
+    link: int
+    open: bool
+
+
+class RelayLinksSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="relay_links_snapshot"):
+    """Answer to RelayLinksSnapshotWanted."""
+
+    links: tuple[LinkSnapshot, ...]
+    connections: tuple[RelayedSnapshot, ...]

@@ -1,0 +1,250 @@
+"""Mail among the six actors of one peer."""
+
+from typing import Literal
+
+import msgspec
+
+from actors.messages import node, packet, process
+from config.keys import PublicKey
+from transport.signal import messages as signal
+from wg import reports
+from wg.paths import PathKind
+
+# --- offers and their turns ---
+
+
+class SendOffer(msgspec.Struct, frozen=True, kw_only=True, tag="send_offer"):
+    """The peer is owed an offer."""
+
+    peer: PublicKey
+    reason: str
+
+
+class RelayTurn(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn"):
+    """One offer or answer for the relay worker; its turn ends with RelayTurnDone (recovery R1)."""
+
+    peer: PublicKey
+    turn: int
+    relay_url: str | None  # the remote's home instance URL
+    relay_ip: str | None
+    remote_generation: int = 0  # the remote's relayed connection to us; 0: none, or foreign
+
+
+class RelayTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn_done"):
+    """The relay worker is ready for the next."""
+
+    peer: PublicKey
+    turn: int
+    outcome: Literal["opened", "reused", "failed", "unavailable"]
+    reason: str = ""
+
+
+class IceTurn(msgspec.Struct, frozen=True, kw_only=True, tag="ice_turn"):
+    """One offer or answer for the ICE worker."""
+
+    peer: PublicKey
+    turn: int
+    ice: signal.IceCredentials | None
+    session: signal.SessionId | None
+
+
+class IceTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="ice_turn_done"):
+    """The ICE worker has taken it (it never takes long)."""
+
+    peer: PublicKey
+    turn: int
+    outcome: Literal["taken", "kept", "no_ice"]
+
+
+class RemoteKnown(msgspec.Struct, frozen=True, kw_only=True, tag="remote_known"):
+    """What the remote's newest offer or answer says about its kind."""
+
+    peer: PublicKey
+    ours: bool
+    ice: bool
+
+
+class RemoteIdle(msgspec.Struct, frozen=True, kw_only=True, tag="remote_idle"):
+    """The remote said GO_IDLE."""
+
+    peer: PublicKey
+
+
+# --- what we are, for our next offer ---
+
+
+class LocalIceChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_ice_changed"):
+    """Our ICE session for this peer; None: no ICE."""
+
+    peer: PublicKey
+    ice: signal.IceCredentials | None
+    session: signal.SessionId | None
+
+
+class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_relay_changed"):
+    """The generation of our relayed connection to this peer; 0: none is open."""
+
+    peer: PublicKey
+    generation: int
+
+
+class HomeRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="home_relay_changed"):
+    """Our home relay server as offers name it; None: not connected."""
+
+    url: str | None
+    server_ip: str | None
+
+
+# --- paths ---
+
+
+class RelayReady(msgspec.Struct, frozen=True, kw_only=True, tag="relay_ready"):
+    """A relayed connection is open and may carry packets."""
+
+    peer: PublicKey
+    generation: int
+    link: int
+    url: str
+
+
+class RelayLost(msgspec.Struct, frozen=True, kw_only=True, tag="relay_lost"):
+    """That relayed connection is gone, for this reason."""
+
+    peer: PublicKey
+    generation: int
+    reason: str
+
+
+class WatchPath(msgspec.Struct, frozen=True, kw_only=True, tag="watch_path"):
+    """Watch this path from now on; it replaces the path watched before.  None: there is none to watch."""
+
+    peer: PublicKey
+    path: PathKind | None
+    generation: int = 0  # of the relayed connection; 0: direct
+
+
+class ProveNow(msgspec.Struct, frozen=True, kw_only=True, tag="prove_now"):
+    """A hint that the remote lost its side: probe the path unless something was heard within 2 s (recovery R4, R12)."""
+
+    peer: PublicKey
+    reason: str
+
+
+class RelayEvidence(msgspec.Struct, frozen=True, kw_only=True, tag="relay_evidence"):
+    """Evidence that the relayed path is stale (recovery R3).  generation 0: about whatever entry there is."""
+
+    peer: PublicKey
+    generation: int
+    reason: str
+
+
+class Distress(msgspec.Struct, frozen=True, kw_only=True, tag="distress"):
+    """Our own trouble on a path: the ICE session rotates so that the remote sees it (recovery R6)."""
+
+    peer: PublicKey
+    path: PathKind
+    reason: str
+
+
+class PathProven(msgspec.Struct, frozen=True, kw_only=True, tag="path_proven"):
+    """An authenticated packet came over the watched path, after it was new or doubtful."""
+
+    peer: PublicKey
+    path: PathKind
+    generation: int
+    heard_at: float
+
+
+class PathDoubtful(msgspec.Struct, frozen=True, kw_only=True, tag="path_doubtful"):
+    """The first probe of the watched path went unanswered."""
+
+    peer: PublicKey
+    path: PathKind
+    generation: int
+    reason: str
+
+
+class PathDead(msgspec.Struct, frozen=True, kw_only=True, tag="path_dead"):
+    """The watched path is stale: the evidence is told to its worker as well."""
+
+    peer: PublicKey
+    path: PathKind
+    generation: int
+    reason: str
+
+
+class PathReady(msgspec.Struct, frozen=True, kw_only=True, tag="path_ready"):
+    """Conn to guard: the peer has a proven path."""
+
+    peer: PublicKey
+    path: PathKind
+
+
+class PathLost(msgspec.Struct, frozen=True, kw_only=True, tag="path_lost"):
+    """Conn to guard: no path is left."""
+
+    peer: PublicKey
+    reason: str
+
+
+# --- timers ---
+
+
+class OfferDue(msgspec.Struct, frozen=True, kw_only=True, tag="offer_due"):
+    """Guard: time for the next offer."""
+
+
+class WatchDue(msgspec.Struct, frozen=True, kw_only=True, tag="watch_due"):
+    """WG watcher: time to look at the path again."""
+
+
+class OpenDue(msgspec.Struct, frozen=True, kw_only=True, tag="open_due"):
+    """Relay worker: an opening or closing has taken too long."""
+
+
+class StableDue(msgspec.Struct, frozen=True, kw_only=True, tag="stable_due"):
+    """Guard: the path has been proven for long enough to forget the backoff (recovery R10)."""
+
+
+ConnInbox = RelayReady | RelayLost | PathProven | PathDoubtful | PathDead | RemoteKnown | process.ProcessRestarted
+GuardInbox = (
+    PathReady | PathLost | RemoteKnown | RemoteIdle | node.OutsideEvent | reports.LocalTraffic | OfferDue | StableDue
+)
+OfferListenerInbox = (
+    signal.OfferReceived
+    | signal.AnswerReceived
+    | signal.CandidateReceived
+    | signal.GoIdleReceived
+    | SendOffer
+    | RelayTurnDone
+    | IceTurnDone
+    | LocalIceChanged
+    | LocalRelayChanged
+    | HomeRelayChanged
+)
+RelayWorkerInbox = (
+    RelayTurn
+    | RelayEvidence
+    | HomeRelayChanged
+    | packet.RelayedOpened
+    | packet.RelayedFailed
+    | packet.RelayedClosed
+    | packet.RelayedCloseDone
+    | process.ProcessRestarted
+    | OpenDue
+)
+IceWorkerInbox = IceTurn | Distress
+WgWatcherInbox = (
+    WatchPath
+    | ProveNow
+    | RemoteKnown
+    | node.OutsideEvent
+    | reports.HandshakeCompleted
+    | reports.PathHeard
+    | reports.PathSilent
+    | reports.EchoAnswered
+    | reports.RekeyUnanswered
+    | reports.GivenUp
+    | process.ProcessRestarted
+    | WatchDue
+)

@@ -1,0 +1,107 @@
+"""What the snapshot files say: one JSON document per process in the run directory, written anew every second.
+
+`homing status` reads nothing else, so it answers also when every actor hangs.  Times are CLOCK_BOOTTIME
+seconds unless the name says otherwise.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from config.keys import PublicKey
+from wg.paths import PathKind
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="peer_status"):
+    """One peer, as the control side sees it; the Conn tells STATUS on every change."""
+
+    peer: PublicKey
+    name: str
+    state: Literal["connecting", "connected", "doubtful", "idle", "parked"]  # connected: proven recently, nothing less
+    path: PathKind | None
+    relay_url: str | None = None
+    reason: str = ""  # why it is not up, or not direct
+    ours: bool | None = None  # None: nothing heard from it yet
+    since_at: float = 0.0  # of this state
+    recoveries: int = 0  # times a lost path was proven again
+    last_recovery_s: float | None = None  # from noticing to proof
+    last_recovery_cause: str = ""
+
+
+class SignalStatus(msgspec.Struct, frozen=True, kw_only=True, tag="signal_status"):
+    """The link to the signal server."""
+
+    url: str
+    connected: bool
+    reason: str = ""  # why not, and how often it was tried
+    since_at: float = 0.0
+
+
+class RelayLinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One relay server that we use or try to."""
+
+    url: str
+    role: Literal["home", "foreign"]
+    state: Literal["connecting", "connected", "waiting"]
+    reason: str = ""
+    since_at: float = 0.0
+
+
+class RelaysStatus(msgspec.Struct, frozen=True, kw_only=True, tag="relays_status"):
+    """All relay links."""
+
+    links: tuple[RelayLinkStatus, ...]
+
+
+class ControlStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The control side's part."""
+
+    peers: tuple[PeerStatus, ...] = ()
+    signal: SignalStatus | None = None
+    relays: RelaysStatus | None = None
+
+
+class TunnelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer, as the packet process sees it."""
+
+    peer: PublicKey
+    path: str  # "direct 192.0.2.7:51820", "relayed rels://host:443", or "" for none
+    heard_direct_at: float | None
+    heard_relayed_at: float | None
+    handshake_at: float | None
+    rtt_s: float | None  # of the last echo or handshake
+    rx_bytes: int
+    tx_bytes: int
+    drops: dict[str, int]  # reason -> packets
+
+
+class PacketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The packet process's part."""
+
+    tunnels: tuple[TunnelStatus, ...] = ()
+    drops: dict[str, int] = {}  # of packets that belong to no peer
+
+
+class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the process's actor runtime fares."""
+
+    actors: int = 0
+    delivered: int = 0
+    mailbox_depth: int = 0  # deepest now
+    dead_letters: dict[str, int] = {}  # reason -> count
+    overflow: dict[str, int] = {}  # message type and rule -> count
+    restarts: int = 0
+    gaps: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole document."""
+
+    process: str
+    incarnation: int
+    pid: int
+    written_at: float
+    started_at: float
+    runtime: RuntimeStatus
+    control: ControlStatus | None = None
+    packet: PacketStatus | None = None
