@@ -1,7 +1,7 @@
 """What the packet path tells the control side.  Each is a message that the peer's WG watcher receives as it is.
 
-Paths are named by kind, because a report must be rare and small.  `generation` is the relayed connection's incarnation, by
-which the control side drops a report about one that has been replaced (0: a direct path, or unknown).
+Paths are named by kind, because a report must be rare and small.  `generation` is the relayed connection's
+incarnation, by which the control side drops a report about one that has been replaced (0: direct, or unknown).
 """
 
 from typing import Literal

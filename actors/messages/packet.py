@@ -45,7 +45,7 @@ class ProbePath(msgspec.Struct, frozen=True, kw_only=True, tag="probe_path"):
 
 
 class InitiateHandshake(msgspec.Struct, frozen=True, kw_only=True, tag="initiate_handshake"):
-    """Send a handshake initiation on the current path, at most one per REKEY_TIMEOUT: the probe towards foreign peers."""
+    """Send a handshake initiation on the current path, at most one per REKEY_TIMEOUT (probes a foreign peer)."""
 
     peer: PublicKey
 
