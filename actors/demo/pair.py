@@ -1,0 +1,328 @@
+"""Two hosts behind NATs with an agent each, and a hub between them with our signal and relay servers.
+
+        host alice -- NAT -- hub (signal, relay) -- NAT -- host bob
+        10.77.0.1                                          10.77.0.2      (in the tunnel)
+
+The demo shows it, the namespace tests and the benchmarks break it.
+"""
+
+import base64
+import json
+import os
+import re
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from actors.demo.network import Host, Network
+from actors.demo.traffic import boot_time, longest_gap
+
+HUB = "203.0.113.1"
+SIGNAL_PORT = 10000
+RELAY_PORT = 8080
+FLOW_PORT = 7001
+TRANSFER_PORT = 7002
+SETTLE_S = 0.5  # after a recovery, before the outage is read
+
+CONFIG = """\
+[node]
+name = "{name}"
+private_key_file = "{directory}/{name}.key"
+addresses = ["{address}/24"]
+run_directory = "{directory}/run"
+state_directory = "{directory}/state"
+
+[signal]
+url = "http://{hub}:{signal_port}"
+
+[relay]
+urls = ["rel://{hub}:{relay_port}"]
+secret_file = "{directory}/relay.secret"
+
+[[peer]]
+name = "{other}"
+public_key = "{other_key}"
+allowed_ips = ["{other_address}/32"]
+"""
+
+
+class PairFailed(Exception):
+    """Something did not happen in time; the message says what, and shows what the program said."""
+
+
+@dataclass
+class End:
+    """One of the two hosts."""
+
+    name: str
+    address: str  # in the tunnel
+    host: Host
+    private_key: bytes
+    agent: "subprocess.Popen[str] | None" = None
+    flow: "subprocess.Popen[str] | None" = None
+
+    @property
+    def public_key(self) -> str:
+        """Return the base64 text of the public key."""
+        public = X25519PrivateKey.from_private_bytes(self.private_key).public_key()
+        return base64.b64encode(public.public_bytes_raw()).decode()
+
+
+class Pair:
+    """The whole set-up: `with Pair("demo") as pair:`."""
+
+    def __init__(self, purpose: str) -> None:
+        self._network = Network(purpose)
+        self._directory = tempfile.TemporaryDirectory(prefix="homing-")
+        self.directory = Path(self._directory.name)
+        self.relay: subprocess.Popen[str] | None = None
+        self.signal: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._network.__enter__()
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything and leave nothing behind."""
+        self._network.close()
+        self._directory.cleanup()
+
+    def _build(self) -> None:
+        network = self._network
+        self.hub = network.host("hub")
+        self.ends: list[End] = []
+        for index, name in enumerate(("alice", "bob"), start=1):
+            router, host = network.host(f"nat-{name}"), network.host(name)
+            outside, _ = network.link(
+                router, f"203.0.113.{4 * index + 2}/30", self.hub, f"203.0.113.{4 * index + 1}/30"
+            )
+            network.link(host, "192.168.1.2/24", router, "192.168.1.1/24")
+            router.route(via=f"203.0.113.{4 * index + 1}")
+            router.masquerade(outside)
+            host.route(via="192.168.1.1")
+            self.ends.append(End(name, f"10.77.0.{index}", host, secrets.token_bytes(32)))
+        self.hub.ip("address", "add", f"{HUB}/32", "dev", "lo")
+        self.alice, self.bob = self.ends
+        self._configure()
+
+    def _configure(self) -> None:
+        # The agents' processes run as their own user: they need no more of this directory than to pass through it.
+        self.directory.chmod(0o711)
+        self._write_secret("relay.secret", secrets.token_hex(16))
+        for end, other in ((self.alice, self.bob), (self.bob, self.alice)):
+            self._write_secret(f"{end.name}.key", base64.b64encode(end.private_key).decode())
+            text = CONFIG.format(
+                name=end.name,
+                directory=self.directory,
+                address=end.address,
+                hub=HUB,
+                signal_port=SIGNAL_PORT,
+                relay_port=RELAY_PORT,
+                other=other.name,
+                other_key=other.public_key,
+                other_address=other.address,
+            )
+            self.config(end).write_text(text)
+
+    def _write_secret(self, name: str, text: str) -> None:
+        path = self.directory / name
+        path.touch(0o600)
+        path.write_text(text + "\n")
+
+    def config(self, end: End) -> Path:
+        """Return the path of this end's configuration file."""
+        return self.directory / f"{end.name}.toml"
+
+    def run_directory(self, end: End) -> Path:
+        """Return where this end's agent keeps its sockets and snapshots."""
+        return self.directory / "run" / end.name
+
+    # --- programs ---
+
+    def start_servers(self) -> None:
+        """Start the signal and the relay server and wait until they listen."""
+        self.signal = self._spawn(self.hub, "signal", "signal", "--listen", f"{HUB}:{SIGNAL_PORT}")
+        self.start_relay()
+        self._wait_listening(SIGNAL_PORT, "signal")
+        self._wait_listening(RELAY_PORT, "relay")
+
+    def start_relay(self) -> None:
+        """Start the relay server."""
+        url = f"rel://{HUB}:{RELAY_PORT}"
+        secret = str(self.directory / "relay.secret")
+        self.relay = self._spawn(
+            self.hub, "relay", "relay", "--listen", f"{HUB}:{RELAY_PORT}", "--exposed-url", url, "--secret-file", secret
+        )
+
+    def restart_relay(self) -> float:
+        """Kill the relay server, start it again at once, and return when it was killed."""
+        assert self.relay is not None
+        killed_at = boot_time()
+        self.relay.kill()
+        self.relay.wait()
+        self.start_relay()
+        return killed_at
+
+    def start_agents(self) -> float:
+        """Start both agents and return when."""
+        started_at = boot_time()
+        for end in self.ends:
+            end.agent = self._spawn(end.host, end.name, "up", "-c", str(self.config(end)))
+        return started_at
+
+    def start_flows(self) -> None:
+        """Start the numbered packets both ways; they wait for the tunnel by themselves."""
+        for end, other in ((self.alice, self.bob), (self.bob, self.alice)):
+            end.flow = end.host.spawn(
+                *traffic("flow", f"{end.address}:{FLOW_PORT}", f"{other.address}:{FLOW_PORT}"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+
+    def stop_agents(self) -> list[int]:
+        """Stop both agents as systemd would and return their exit codes."""
+        codes = []
+        for end in self.ends:
+            if end.agent is not None:
+                codes.append(self._network.stop(end.agent))
+                end.agent = None
+        return codes
+
+    def _spawn(self, host: Host, log: str, *arguments: str) -> "subprocess.Popen[str]":
+        with self.log_path(log).open("a") as out:
+            return host.spawn(*homing(*arguments), stdout=out, stderr=out)
+
+    def log_path(self, name: str) -> Path:
+        """Return where a program's output went: `signal`, `relay`, `alice` or `bob`."""
+        return self.directory / f"{name}.log"
+
+    def _wait_listening(self, port: int, log: str) -> None:
+        # Local port in hexadecimal and state 0A (listen), as /proc/net/tcp writes them.
+        listening = re.compile(rf":{port:04X} [0-9A-F]+:0000 0A")
+        self.wait_until(
+            lambda: bool(listening.search(self.hub.exec("cat", "/proc/net/tcp", "/proc/net/tcp6"))),
+            10.0,
+            f"the {log} server does not listen",
+            log,
+        )
+
+    def wait_until(self, condition: Callable[[], bool], limit_s: float, failure: str, log: str) -> None:
+        """Wait for something to become true; raises PairFailed with the end of that program's log."""
+        end = boot_time() + limit_s
+        while not condition():
+            if boot_time() > end:
+                said = self.log_path(log).read_text() if self.log_path(log).exists() else ""
+                raise PairFailed(f"{failure} after {limit_s:.0f} s\n{said[-2000:]}".rstrip())
+            time.sleep(0.02)
+
+    # --- looking ---
+
+    def command(self, end: End, *arguments: str) -> str:
+        """Run a homing command at this end and return what it prints."""
+        return end.host.exec(*homing(*arguments))
+
+    def status(self, end: End) -> dict[str, Any]:
+        """Return `homing status --json` of this end."""
+        found = self.command(
+            end, "status", "--node", end.name, "--run-directory", str(self.directory / "run"), "--json"
+        )
+        return dict(json.loads(found))
+
+    def child(self, end: End, process: str) -> int:
+        """Return the process id of this end's `control-0` or `packet` process."""
+        return int(json.loads((self.run_directory(end) / f"status-{process}.json").read_text())["pid"])
+
+    def ask_flow(self, end: End, command: str, limit_s: float) -> Any:
+        """Give a flow a command and return its answer, or None after so many seconds."""
+        assert end.flow is not None
+        assert end.flow.stdin is not None
+        assert end.flow.stdout is not None
+        end.flow.stdin.write(command + "\n")
+        end.flow.stdin.flush()
+        ready, _, _ = select.select([end.flow.stdout], [], [], limit_s)
+        return json.loads(end.flow.stdout.readline()) if ready else None
+
+    def first_reply_at(self, limit_s: float = 30.0) -> float:
+        """Wait for the first in-tunnel reply at alice and return when it came."""
+        at = self.ask_flow(self.alice, "first", limit_s)
+        if at is None:
+            raise PairFailed(f"no reply through the tunnel after {limit_s:.0f} s\n{self.logs()}")
+        return float(at)
+
+    def outage_since(self, fault_at: float) -> float:
+        """Return the outage from 10 s before the fault until now (recovery.md section 3): the larger direction's."""
+        now = boot_time()
+        return max(
+            longest_gap(self.ask_flow(end, f"arrivals {fault_at - 10}", 5.0) or [], fault_at - SETTLE_S, now)
+            for end in self.ends
+        )
+
+    def wait_recovered(self, fault_at: float, limit_s: float = 60.0) -> float:
+        """Wait until packets arrive again both ways after a fault, and return the outage in seconds."""
+        end = boot_time() + limit_s
+        while boot_time() < end:
+            time.sleep(SETTLE_S)
+            recent = boot_time() - SETTLE_S
+            arrived = [self.ask_flow(one, f"arrivals {recent}", 5.0) or [] for one in self.ends]
+            # Nearly all that was sent in the last half second came: the path is back, not a single lucky packet.
+            if recent > fault_at + SETTLE_S and all(len(at) >= 20 for at in arrived):
+                return self.outage_since(fault_at)
+        raise PairFailed(f"no recovery within {limit_s:.0f} s\n{self.logs()}")
+
+    def ping_ms(self, count: int = 20) -> float:
+        """Return the mean round trip through the tunnel, in milliseconds."""
+        out = self.alice.host.exec("ping", "-q", "-c", str(count), "-i", "0.05", "-W", "2", self.bob.address)
+        return float(out.rsplit("=", 1)[1].split("/")[1])
+
+    def transfer_mbit_s(self, seconds: float = 4.0) -> float:
+        """Send one TCP stream from alice to bob and return what arrived, in Mbit/s."""
+        receiver = self.bob.host.spawn(*traffic("sink", f"{self.bob.address}:{TRANSFER_PORT}"), stdout=subprocess.PIPE)
+        assert receiver.stdout is not None
+        receiver.stdout.readline()
+        self.alice.host.exec(
+            *traffic("source", self.alice.address, f"{self.bob.address}:{TRANSFER_PORT}", str(seconds))
+        )
+        found = json.loads(receiver.stdout.readline())
+        self._network.stop(receiver)
+        return float(found["bytes"]) * 8 / float(found["seconds"]) / 1e6
+
+    def logs(self) -> str:
+        """Return the end of every program's log, for a failure's message."""
+        names = [name for name in ("signal", "relay", "alice", "bob") if self.log_path(name).exists()]
+        return "\n".join(f"--- {name} ---\n{self.log_path(name).read_text()[-1500:]}" for name in names)
+
+
+def homing(*arguments: str) -> list[str]:
+    """Return the command line of a homing command under this interpreter."""
+    return [sys.executable, "-m", "actors.cli", *arguments]
+
+
+def traffic(*arguments: str) -> list[str]:
+    """Return the command line of one end of the traffic."""
+    return [sys.executable, "-m", "actors.demo.traffic", *arguments]
+
+
+def stop_process(pid: int, how: signal.Signals) -> None:
+    """Send a signal to one process that this set-up started."""
+    os.kill(pid, how)
