@@ -24,6 +24,7 @@ STATUS: Address[node.StatusInbox] = Address("status", CONTROL_0)
 TUNNELS: Address[packet.TunnelsInbox] = Address("tunnels", PACKET)
 RELAY_LINKS: Address[packet.RelayLinksInbox] = Address("relay_links", PACKET)
 AGENT: Address[process.AgentInbox] = Address("agent", SUPERVISOR)
+HOST: Address[process.HostInbox] = Address("host", SUPERVISOR)
 
 
 def process_actor(name: str) -> Address[process.ProcessInbox]:

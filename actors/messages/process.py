@@ -1,5 +1,7 @@
 """Mail of the processes themselves: lifecycle, progress, drain.  Never merged, never dropped."""
 
+from typing import Literal
+
 import msgspec
 
 from config.keys import PublicKey, Secret
@@ -102,5 +104,84 @@ class PeersConfigured(msgspec.Struct, frozen=True, kw_only=True, tag="peers_conf
     peers: tuple[PeerSettings, ...]
 
 
+# --- inside the supervisor: AGENT decides, HOST has the operating system do it ---
+
+
+class StartProcess(msgspec.Struct, frozen=True, kw_only=True, tag="start_process"):
+    """Start a fresh interpreter for this process.  It ends with ProcessExited, also when it cannot be started."""
+
+    process: str
+    incarnation: int
+    others: dict[str, int]  # incarnations of the other children
+
+
+class EndProcess(msgspec.Struct, frozen=True, kw_only=True, tag="end_process"):
+    """Tell the process to close its sockets and exit (SIGTERM)."""
+
+    process: str
+    incarnation: int
+
+
+class DumpProcess(msgspec.Struct, frozen=True, kw_only=True, tag="dump_process"):
+    """Have the process write the stacks of its threads to its log; a stopped one cannot."""
+
+    process: str
+    incarnation: int
+
+
+class KillProcess(msgspec.Struct, frozen=True, kw_only=True, tag="kill_process"):
+    """End the process without asking it (SIGKILL)."""
+
+    process: str
+    incarnation: int
+
+
+class InspectProcess(msgspec.Struct, frozen=True, kw_only=True, tag="inspect_process"):
+    """Look what the kernel says about the process.  Answered by ProcessInspected."""
+
+    process: str
+    incarnation: int
+
+
+class ProcessInspected(msgspec.Struct, frozen=True, kw_only=True, tag="process_inspected"):
+    """Whether any thread of the process wants the processor now."""
+
+    process: str
+    incarnation: int
+    activity: Literal["runnable", "waiting", "stopped", "gone"]
+
+
+class ProcessExited(msgspec.Struct, frozen=True, kw_only=True, tag="process_exited"):
+    """The process is no more; nothing of it runs."""
+
+    process: str
+    incarnation: int
+    status: str  # "exit code 1", "killed by SIGKILL", "cannot be started: ..."
+
+
+class Announce(msgspec.Struct, frozen=True, kw_only=True, tag="announce"):
+    """Tell the service manager (sd_notify) and the log how the agent is."""
+
+    kind: Literal["ready", "alive", "status", "stopping"]
+    text: str = ""
+
+
+class AgentStopped(msgspec.Struct, frozen=True, kw_only=True, tag="agent_stopped"):
+    """Every child is gone: leave the loop."""
+
+
+class ShutdownWanted(msgspec.Struct, frozen=True, kw_only=True, tag="shutdown_wanted"):
+    """Drain and stop; said again while that lasts: stop at once."""
+
+    reason: str
+
+
+class AgentDue(msgspec.Struct, frozen=True, kw_only=True, tag="agent_due"):
+    """Time to ping the children, and to look at the ones that do not answer."""
+
+
 ProcessInbox = StartPeer | StopPeer | Ping | Drain | SaveSnapshot | ProcessRestarted
-AgentInbox = Pong | ProcessReady | Drained
+AgentInbox = (
+    Pong | ProcessReady | Drained | ProcessExited | ProcessInspected | PeersConfigured | ShutdownWanted | AgentDue
+)
+HostInbox = StartProcess | EndProcess | DumpProcess | KillProcess | InspectProcess | Announce | AgentStopped

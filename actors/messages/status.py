@@ -94,6 +94,25 @@ class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int = 0
 
 
+class ChildStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One process that the supervisor watches."""
+
+    process: str
+    incarnation: int
+    state: Literal["starting", "up", "hung", "waiting", "ended"]
+    since_at: float  # of this state
+    restarts: int = 0
+    reason: str = ""  # of the last restart
+    unhealthy: bool = False  # restarted more often than can pass for an accident
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The supervisor's part."""
+
+    children: tuple[ChildStatus, ...] = ()
+    draining: bool = False
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole document."""
 
@@ -105,3 +124,4 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     runtime: RuntimeStatus
     control: ControlStatus | None = None
     packet: PacketStatus | None = None
+    agent: AgentStatus | None = None
