@@ -5,7 +5,7 @@ state and returns what should happen.  The runtime (actors/runtime/shell.py) per
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -63,9 +63,20 @@ class Machine(Protocol):
     inbox: ClassVar[Any]
     """The union of message types that `handle` takes; mail of any other type is a dead letter."""
 
-    state: object
-    """A frozen dataclass of what is true now; its class name is the state's name in traces."""
+    @property
+    def state(self) -> object:
+        """What is true now: a frozen dataclass whose class name is the state's name in traces (a plain attribute)."""
+        ...
 
     def handle(self, message: Any, now: float) -> list[Effect]:
         """Work on one message at `now` (CLOCK_BOOTTIME seconds)."""
+        ...
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A machine that wants something before its first message, such as its first timer.  Optional beside Machine."""
+
+    def start(self, now: float) -> list[Effect]:
+        """Return what should happen first; called once for each machine, also for one made anew after a failure."""
         ...

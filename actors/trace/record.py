@@ -1,7 +1,7 @@
 """One record of the trace: what became of one message in one mailbox, and what a reader asks and hears.
 
-Every process writes a record for each message that one of its actors handled, and for each that was lost on the way, with
-the reason.  A reader meets them in two places, both ZeroMQ sockets in the run directory (mode 0700):
+Every process writes a record for each message that one of its actors handled, and for each that was lost on the way,
+with the reason.  A reader meets them in two places, both ZeroMQ sockets in the run directory (mode 0700):
 
     tap-PROCESS-INCARNATION.sock    XPUB; subscribe with a prefix of the receiving actor's name (b"": everything).
                                     Two frames: the actor's name, then `encode_tapped`.  Published only while
