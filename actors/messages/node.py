@@ -63,6 +63,17 @@ SignalLinkInbox = signal.PostDescription | signal.PostCandidate
 # --- relays ---
 
 
+class HomeRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="home_relay_changed"):
+    """Our home relay server as offers name it; None: not connected.
+
+    RELAYS tells PEERS, which tells the peers' offer listeners and relay workers: so whoever is started meanwhile
+    neither misses it nor hears of it in the wrong order.
+    """
+
+    url: str | None
+    server_ip: str | None
+
+
 class OpenRelayed(msgspec.Struct, frozen=True, kw_only=True, tag="open_relayed"):
     """Open this incarnation of the relayed connection to a peer, on the server with this instance URL.
 
@@ -81,11 +92,11 @@ class CloseRelayed(msgspec.Struct, frozen=True, kw_only=True, tag="close_relayed
     """
 
     peer: PublicKey
-    generation: int
+    generation: int  # 0: whatever entry there is for this peer (recovery R3)
 
 
 class LinkRetryDue(msgspec.Struct, frozen=True, kw_only=True, tag="link_retry_due"):
-    """Time to look which links should be dialled again, and which foreign ones have idled out."""
+    """RELAYS: time to look which servers to dial, which openings have waited too long, what has idled out."""
 
 
 RelaysInbox = (
@@ -102,6 +113,12 @@ RelaysInbox = (
 # --- peers ---
 
 
+class PeerStarted(msgspec.Struct, frozen=True, kw_only=True, tag="peer_started"):
+    """The peer's six actors run: PEERS makes up for what changed since it sent StartPeer."""
+
+    peer: PublicKey
+
+
 class StartPeersDue(msgspec.Struct, frozen=True, kw_only=True, tag="start_peers_due"):
     """Time to start peers that wait: after a failure, or because the packet process did not tell what it holds."""
 
@@ -109,6 +126,8 @@ class StartPeersDue(msgspec.Struct, frozen=True, kw_only=True, tag="start_peers_
 PeersInbox = (
     process.PeersConfigured
     | process.PeerFailed
+    | PeerStarted
+    | HomeRelayChanged
     | process.ProcessRestarted
     | packet.TunnelsSnapshot
     | packet.RelayLinksSnapshot

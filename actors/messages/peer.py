@@ -28,6 +28,7 @@ class RelayTurn(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn"):
     relay_url: str | None  # the remote's home instance URL
     relay_ip: str | None
     remote_generation: int = 0  # the remote's relayed connection to us; 0: none, or foreign
+    ours: bool = False
 
 
 class RelayTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn_done"):
@@ -57,7 +58,7 @@ class IceTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="ice_turn_done"
 
 
 class RemoteKnown(msgspec.Struct, frozen=True, kw_only=True, tag="remote_known"):
-    """What the remote's newest offer or answer says about its kind."""
+    """What the remote's newest offer or answer says about its kind; told when that changes, and after RemoteIdle."""
 
     peer: PublicKey
     ours: bool
@@ -65,9 +66,17 @@ class RemoteKnown(msgspec.Struct, frozen=True, kw_only=True, tag="remote_known")
 
 
 class RemoteIdle(msgspec.Struct, frozen=True, kw_only=True, tag="remote_idle"):
-    """The remote said GO_IDLE."""
+    """A foreign remote said GO_IDLE; its next offer or answer is told by RemoteKnown."""
 
     peer: PublicKey
+
+
+class PathHindered(msgspec.Struct, frozen=True, kw_only=True, tag="path_hindered"):
+    """Why there is no path yet, in words for the operator; empty: this is in nobody's way any more."""
+
+    peer: PublicKey
+    by: Literal["offers", "relay"]
+    reason: str
 
 
 # --- what we are, for our next offer ---
@@ -82,17 +91,13 @@ class LocalIceChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_ice_
 
 
 class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_relay_changed"):
-    """The generation of our relayed connection to this peer; 0: none is open."""
+    """The generation of our relayed connection to this peer, as offers name it (relay_worker.py); 0: none is open."""
 
     peer: PublicKey
     generation: int
 
 
-class HomeRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="home_relay_changed"):
-    """Our home relay server as offers name it; None: not connected."""
-
-    url: str | None
-    server_ip: str | None
+HomeRelayChanged = node.HomeRelayChanged
 
 
 # --- paths ---
@@ -198,15 +203,33 @@ class WatchDue(msgspec.Struct, frozen=True, kw_only=True, tag="watch_due"):
     """WG watcher: time to look at the path again."""
 
 
+class HoldDue(msgspec.Struct, frozen=True, kw_only=True, tag="hold_due"):
+    """Offer listener: the home relay has kept the offer waiting for long enough."""
+
+
 class OpenDue(msgspec.Struct, frozen=True, kw_only=True, tag="open_due"):
     """Relay worker: an opening or closing has taken too long."""
+
+
+class ReopenDue(msgspec.Struct, frozen=True, kw_only=True, tag="reopen_due"):
+    """Relay worker: time to try an opening that failed again."""
 
 
 class StableDue(msgspec.Struct, frozen=True, kw_only=True, tag="stable_due"):
     """Guard: the path has been proven for long enough to forget the backoff (recovery R10)."""
 
 
-ConnInbox = RelayReady | RelayLost | PathProven | PathDoubtful | PathDead | RemoteKnown | process.ProcessRestarted
+ConnInbox = (
+    RelayReady
+    | RelayLost
+    | PathProven
+    | PathDoubtful
+    | PathDead
+    | PathHindered
+    | RemoteKnown
+    | RemoteIdle
+    | process.ProcessRestarted
+)
 GuardInbox = (
     PathReady | PathLost | RemoteKnown | RemoteIdle | node.OutsideEvent | reports.LocalTraffic | OfferDue | StableDue
 )
@@ -221,10 +244,12 @@ OfferListenerInbox = (
     | LocalIceChanged
     | LocalRelayChanged
     | HomeRelayChanged
+    | HoldDue
 )
 RelayWorkerInbox = (
     RelayTurn
     | RelayEvidence
+    | RemoteIdle
     | HomeRelayChanged
     | packet.RelayedOpened
     | packet.RelayedFailed
@@ -232,6 +257,7 @@ RelayWorkerInbox = (
     | packet.RelayedCloseDone
     | process.ProcessRestarted
     | OpenDue
+    | ReopenDue
 )
 IceWorkerInbox = IceTurn | Distress
 WgWatcherInbox = (
