@@ -180,7 +180,27 @@ class AgentDue(msgspec.Struct, frozen=True, kw_only=True, tag="agent_due"):
     """Time to ping the children, and to look at the ones that do not answer."""
 
 
-ProcessInbox = StartPeer | StopPeer | Ping | Drain | SaveSnapshot | ProcessRestarted
+class GapFound(msgspec.Struct, frozen=True, kw_only=True, tag="gap_found"):
+    """Mail of that process did not arrive: the runtime tells its own process actor, which has both ends resync."""
+
+    process: str
+    incarnation: int
+    missing: int  # messages
+
+
+class ResyncDue(msgspec.Struct, frozen=True, kw_only=True, tag="resync_due"):
+    """Process actor: time to have the processes resynced whose mail went missing since the last time."""
+
+
+class DrainDue(msgspec.Struct, frozen=True, kw_only=True, tag="drain_due"):
+    """Process actor: time to look whether everything has been worked off."""
+
+
+class StopActor(msgspec.Struct, frozen=True, kw_only=True, tag="stop_actor"):
+    """The actor ends after the mail before this; its shell takes it, no machine sees it (ActorRef.stop)."""
+
+
+ProcessInbox = StartPeer | StopPeer | Ping | Drain | SaveSnapshot | ProcessRestarted | GapFound | ResyncDue | DrainDue
 AgentInbox = (
     Pong | ProcessReady | Drained | ProcessExited | ProcessInspected | PeersConfigured | ShutdownWanted | AgentDue
 )

@@ -34,8 +34,8 @@ class Tai64n:
 
     A remote that has seen a later timestamp refuses the handshake (whitepaper section 5.1), so a wall clock stepped
     back by a day would cut us off for a day.  Instead the stamps run on from the last one, a nanosecond at a time,
-    until the wall clock has caught up.  The mark file names a time that no stamp has reached; it is written with write, fsync
-    and rename before a stamp passes it.  After a restart stamps start from the mark.
+    until the wall clock has caught up.  The mark file names a time that no stamp has reached; it is written anew
+    (write, fsync, rename) before a stamp passes it.  After a restart stamps start from the mark.
 
     A mark file that cannot be read as one is kept beside (`.unreadable`) and replaced.
     """

@@ -10,7 +10,7 @@ with the reason.  A reader meets them in two places, both ZeroMQ sockets in the 
                                     last records, oldest first.
 
 Ids are unique among all processes of an agent's run: cause and trace join records of different processes.  Secrets are
-redacted before a record is made; `body` holds placeholders such as `<secret 3f2a>` that are stable within a run.
+redacted before a record is made; `body` holds placeholders such as `secret:3f2a9c01***`, stable within a run.
 """
 
 from typing import Any, Literal, TypeVar
