@@ -19,25 +19,10 @@ class OutsideEvent(msgspec.Struct, frozen=True, kw_only=True, tag="outside_event
 # --- signal ---
 
 
-class SignalConnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_connected"):
-    """The stream is registered: we can be reached."""
-
-    url: str
-
-
-class SignalDisconnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_disconnected"):
-    """The stream ended or could not be made; the driver tries again by itself."""
-
-    url: str
-    reason: str
-    retry_s: float  # until the next attempt
-
-
-class SignalPostFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signal_post_failed"):
-    """A message was not handed to the server, after all retries."""
-
-    peer: PublicKey
-    reason: str
+# The driver's own events (transport/signal/client.py) are mail as they are.
+SignalConnected = signal.SignalConnected
+SignalDisconnected = signal.SignalDisconnected
+SignalPostFailed = signal.SignalPostFailed
 
 
 class KnownPeers(msgspec.Struct, frozen=True, kw_only=True, tag="known_peers"):
@@ -58,7 +43,13 @@ SignalInbox = (
     | SignalPostFailed
     | KnownPeers
 )
-SignalLinkInbox = signal.PostDescription | signal.PostCandidate
+
+
+class SignalLinkWanted(msgspec.Struct, frozen=True, kw_only=True, tag="signal_link_wanted"):
+    """SIGNAL (re)started: tell it again whether the link is up."""
+
+
+SignalLinkInbox = signal.PostDescription | signal.PostCandidate | KnownPeers | SignalLinkWanted
 
 # --- relays ---
 

@@ -94,3 +94,28 @@ class PostCandidate(msgspec.Struct, frozen=True, kw_only=True, tag="post_candida
 
 
 SignalPost = PostDescription | PostCandidate
+
+
+class SignalConnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_connected"):
+    """The stream is registered: we can be reached."""
+
+    url: str
+
+
+class SignalDisconnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_disconnected"):
+    """The stream ended or could not be made; the driver tries again by itself."""
+
+    url: str
+    reason: str
+    retry_s: float  # until the next attempt
+
+
+class SignalPostFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signal_post_failed"):
+    """A message was not handed to the server, after all retries."""
+
+    peer: PublicKey
+    reason: str
+
+
+SignalFact = SignalReceived | SignalConnected | SignalDisconnected | SignalPostFailed
+"""What the signal client reports."""
