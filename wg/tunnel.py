@@ -1,4 +1,4 @@
-"""One WireGuard peer: its handshake in both roles, its keypairs, its timers, and the packets that wait for them.
+"""One WireGuard peer: its handshake in both roles, its keypairs, its timers, and the packets that wait for a session.
 
 Sans-IO and without paths.  Whatever a method returns as `send`, or as a plain list of datagrams, goes where the peer's
 packets go now; what is returned as an answer goes back to where the message came from.  Drain `next_event` and re-read
@@ -6,14 +6,21 @@ packets go now; what is returned as an answer goes back to where the message cam
 """
 
 import random
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import not_
 from typing import Protocol
 
-from wg.constants import NO_PRESHARED_KEY
-from wg.keypair import Role
+from wg import noise
+from wg.constants import INITIATION_INTERVAL, KEY_LEN, MAX_QUEUED_PACKETS, NO_PRESHARED_KEY, REKEY_TIMEOUT
+from wg.cookie import CookieJar
+from wg.errors import HandshakeRejected
+from wg.keypair import NEVER, Keypair, Keypairs, Role
 from wg.messages import Buffer, CookieReply, Response
-from wg.noise import LocalStatic, ReadInitiation
+from wg.noise import Initiated, LocalStatic, ReadInitiation, RemoteStatic
+from wg.timers import Reminder, Timers
 
 
 class Indices(Protocol):
@@ -54,7 +61,6 @@ class Decapsulated:
     """What came of a batch of transport data that arrived on one path."""
 
     plaintexts: list[bytes | None]  # parallel to the datagrams, padding still on; b"": keepalive; None: dropped
-    counters: list[int]  # parallel to the datagrams
     heard: bool = False  # something authenticated passed the replay window
     credited: bool = False  # `heard`, or a first duplicate of what another path delivered just now (recovery R13)
     send: list[bytes] = field(default_factory=list)  # datagrams for the peer, on the path in use
@@ -79,7 +85,8 @@ class Tunnel:
     """One peer.
 
     `timestamp()` returns 12 bytes of TAI64N, each greater than any before; `entropy(n)` n secret random bytes; `rng`
-    serves jitter only.  `mtu` is the inner MTU: padding never makes a packet longer.
+    serves jitter only.  `mtu` is the inner MTU: padding never makes a packet longer.  Raises InvalidKey for a remote
+    key with which no secret can be agreed upon.
     """
 
     def __init__(
@@ -96,9 +103,25 @@ class Tunnel:
         persistent_keepalive_s: float = 0.0,
     ) -> None:
         self.remote = remote  # the peer's static public key, 32 bytes
+        self.mtu = mtu
         self.counters = TunnelCounters()
         self.proven_at: float | None = None  # when the last session was proven; None: never
         self.reachable = True
+        self._local = local
+        self._remote_static = RemoteStatic(local, remote)
+        self._preshared_key = preshared_key
+        self._indices, self._timestamp, self._entropy = indices, timestamp, entropy
+        self._jar = CookieJar(remote)
+        self._timers = Timers(rng, persistent_keepalive_s)
+        self._keypairs = Keypairs(indices.release)
+        self._initiated: Initiated | None = None  # our initiation that waits for its response
+        self._initiated_at = NEVER  # the last initiation we sent
+        self._unanswered = 0  # initiations sent since the last proven session
+        self._taken_at = NEVER  # the last initiation we took
+        self._taken_timestamp = b""
+        self._late_rekey_of: Keypair | None = None  # on receipt, an old keypair asks for another only once
+        self._waiting: deque[bytes] = deque()
+        self._events: deque[TunnelEvent] = deque()
 
     # --- packets ---
 
@@ -107,7 +130,13 @@ class Tunnel:
 
         An initiation may be among them: asked for, or because the keypair is due for renewal.
         """
-        raise NotImplementedError
+        if not packets:
+            return []
+        if not self.reachable or not self._may_send(len(packets), now):
+            self._wait(packets)
+            self._timers.on_session_wanted(now)
+            return self._initiation(now)
+        return self._seal(packets, now)
 
     def decapsulate(self, receiver: int, datagrams: Sequence[Buffer], via: Hashable, now: float) -> Decapsulated:
         """Open transport data for one receiver index that arrived on one path.
@@ -115,64 +144,256 @@ class Tunnel:
         `via` names the path and is compared only; it should be stable (a kind and an incarnation, not an endpoint).
         Each datagram has that receiver in its header (`messages.transport_receiver`).
         """
-        raise NotImplementedError
+        keypair = self._keypairs.by_index(receiver)
+        if keypair is None or not keypair.may_receive(now):
+            self.counters.expired += len(datagrams)
+            return Decapsulated([None] * len(datagrams))
+        result = self._open(keypair, datagrams, via, now)
+        if result.heard:
+            accepted = (kept is not None for kept in result.plaintexts)
+            self.counters.rx_bytes += sum(map(len, compress(datagrams, accepted)))
+            result.send = self._on_heard(keypair, any(result.plaintexts), now)
+        return result
 
     def has_session(self, now: float) -> bool:
         """Return whether a packet handed to `encapsulate` would leave at once."""
-        raise NotImplementedError
+        return self.reachable and self._may_send(1, now)
 
-    # --- handshake messages; their mac1 was checked by `cookie.HandshakeGate` ---
+    # --- handshake messages, whose macs `cookie.HandshakeGate` has checked ---
 
     def consume_initiation(self, read: ReadInitiation, now: float) -> bytes | None:
         """Return the handshake response, which goes back where the initiation came from; None: refused."""
-        raise NotImplementedError
+        try:
+            checked = noise.check_initiation(read, self._remote_static)
+        except HandshakeRejected:
+            checked = None
+        flood = now - self._taken_at < INITIATION_INTERVAL
+        if checked is None or checked.timestamp <= self._taken_timestamp or flood:
+            self.counters.initiations_refused += 1
+            return None
+        self._taken_at, self._taken_timestamp = now, checked.timestamp
+        sender = self._indices.take(self)
+        response, keys = noise.create_response(
+            checked, sender=sender, ephemeral_private=self._entropy(KEY_LEN), preshared_key=self._preshared_key
+        )
+        self._keypairs.add_answered(Keypair("responder", keys, sender, read.initiation.sender, now))
+        datagram = self._jar.sign(response, now)
+        self.counters.tx_bytes += len(datagram)
+        self._timers.on_authenticated_received(now)
+        self._timers.on_keypair_made(now)
+        self._timers.on_authenticated_sent(now)
+        return datagram
 
     def consume_response(self, response: Response, now: float) -> list[bytes] | None:
         """Take the answer to our initiation.  Returns what proves it: the packets that waited, or a keepalive.
 
-        None: refused, nothing changed.
+        They go on the path in use, or where there is none back where the response came from.  None: refused, and
+        nothing changed.
         """
-        raise NotImplementedError
+        initiated = self._initiated
+        if initiated is None or response.receiver != initiated.sender:
+            self.counters.responses_refused += 1
+            return None
+        try:
+            keys = noise.consume_response(self._local, initiated, response, preshared_key=self._preshared_key)
+        except HandshakeRejected:
+            self.counters.responses_refused += 1
+            return None
+        self._initiated = None  # its index is the keypair's now
+        self._keypairs.add_initiated(Keypair("initiator", keys, initiated.sender, response.sender, now))
+        self._timers.on_authenticated_received(now)
+        self._timers.on_keypair_made(now)
+        self._on_proven("initiator", now - self._initiated_at, now)
+        return self._flush(now) or self._seal([b""], now)
 
     def consume_cookie_reply(self, reply: CookieReply, now: float) -> bool:
-        """Keep the cookie for the next handshake message.  Returns False where it is not for our last ones."""
-        raise NotImplementedError
+        """Keep the cookie for the next handshake message, which still waits its time (section 5.4.7).
+
+        Returns False where it is for none of our last messages.
+        """
+        taken = self._jar.consume(reply, now)
+        self.counters.cookies_refused += not taken
+        return taken
 
     # --- what the control side asks for ---
 
     def initiate(self, now: float) -> bytes | None:
-        """Return a handshake initiation, or None if one was sent less than REKEY_TIMEOUT ago or there is no path."""
-        raise NotImplementedError
+        """Return a handshake initiation; None: there is no path, or one was sent less than REKEY_TIMEOUT ago.
+
+        In the second case the next one follows as soon as REKEY_TIMEOUT allows.
+        """
+        return next(iter(self._initiation(now)), None)
 
     def keepalive(self, now: float) -> list[bytes]:
-        """Return a keepalive, or without a session what `initiate` gives."""
-        raise NotImplementedError
+        """Return a keepalive, or without a session an initiation as `initiate` gives it."""
+        if self.has_session(now):
+            return self._seal([b""], now)
+        return self._initiation(now)
 
     def set_reachable(self, reachable: bool, now: float) -> list[bytes]:
-        """Say whether the peer has a path.  Without one nothing is sent but answers, and packets wait.
+        """Say whether the peer has a path.  Without one packets wait, and nothing is sent but answers.
 
-        Returns what is owed at once when a path appears: an initiation for the packets that wait, or these.
+        Returns what is owed at once when a path appears: the packets that waited, or the initiation they need.
         """
-        raise NotImplementedError
+        if reachable == self.reachable:
+            return []
+        self.reachable = reachable
+        if not reachable:
+            self._timers.on_path_lost()
+            return []
+        return self._flush(now) or (self.keepalive(now) if self._waiting or self._timers.persistent_keepalive_s else [])
 
     def configure(self, *, preshared_key: bytes, persistent_keepalive_s: float, now: float) -> list[bytes]:
-        """Change settings; sessions stay.  Returns the first keepalive where persistent keepalive was turned on."""
-        raise NotImplementedError
+        """Change settings; sessions stay.  Returns the first keepalive where persistent keepalive is new."""
+        self._preshared_key = preshared_key
+        turned_on = persistent_keepalive_s and not self._timers.persistent_keepalive_s
+        self._timers.set_persistent_keepalive(persistent_keepalive_s, now)
+        return self.keepalive(now) if turned_on else []
 
     def forget_sessions(self) -> None:
-        """Drop all keypairs and the handshake in flight and give back their indices; waiting packets stay."""
-        raise NotImplementedError
+        """Drop all keypairs and the initiation under way, and give back their indices; waiting packets stay."""
+        self._keypairs.clear()
+        self._forget_initiated()
 
     # --- time ---
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due; None: not before another call."""
-        raise NotImplementedError
+        return self._timers.next_timeout()
 
     def handle_timeout(self, now: float) -> list[bytes]:
-        """Return the datagrams that are due now: retransmitted initiations, keepalives."""
-        raise NotImplementedError
+        """Return the datagrams that are due: retransmitted initiations, keepalives."""
+        send: list[bytes] = []
+        for reminder in self._timers.due(now):
+            match reminder:
+                case Reminder.FORGET_KEYS:
+                    self.forget_sessions()
+                case Reminder.RETRANSMIT:
+                    send.append(self._next_initiation(now))
+                    if self._unanswered > 1:
+                        self._events.append(InitiationUnanswered(self._unanswered))
+                case Reminder.GIVE_UP:
+                    self._give_up()
+                case Reminder.NEW_HANDSHAKE:
+                    send += self._initiation(now)
+                case Reminder.KEEPALIVE if self.has_session(now):
+                    send += self._seal([b""], now)
+                case Reminder.PERSISTENT_KEEPALIVE:
+                    send += self.keepalive(now)
+        return send
 
     def next_event(self) -> TunnelEvent | None:
         """Return the oldest event not yet returned."""
-        raise NotImplementedError
+        return self._events.popleft() if self._events else None
+
+    # --- sending ---
+
+    def _may_send(self, count: int, now: float) -> bool:
+        current = self._keypairs.current
+        return current is not None and current.may_send(count, now)
+
+    def _seal(self, packets: Sequence[Buffer], now: float) -> list[bytes]:
+        """Seal with the current keypair; an initiation follows where that is due."""
+        current = self._keypairs.current
+        assert current is not None
+        datagrams = current.seal(packets, self.mtu)
+        self.counters.tx_bytes += sum(map(len, datagrams))
+        if any(packets):
+            self._timers.on_data_sent(now)
+        self._timers.on_authenticated_sent(now)
+        if current.rekey_after_send(now):
+            datagrams += self._initiation(now)
+        return datagrams
+
+    def _wait(self, packets: Sequence[Buffer]) -> None:
+        self._waiting.extend(map(bytes, packets))
+        while len(self._waiting) > MAX_QUEUED_PACKETS:
+            self._waiting.popleft()
+            self.counters.queued_dropped += 1
+
+    def _flush(self, now: float) -> list[bytes]:
+        """Seal the packets that waited, if they can go."""
+        if not self._waiting or not self.reachable or not self._may_send(len(self._waiting), now):
+            return []
+        packets = list(self._waiting)
+        self._waiting.clear()
+        return self._seal(packets, now)
+
+    def _initiation(self, now: float) -> list[bytes]:
+        """Return an initiation, unless there is no path or it is too early; then it follows in time."""
+        if not self.reachable:
+            return []
+        if now - self._initiated_at < REKEY_TIMEOUT:
+            self._timers.on_initiation_deferred(self._initiated_at + REKEY_TIMEOUT, now)
+            return []
+        return [self._next_initiation(now)]
+
+    def _next_initiation(self, now: float) -> bytes:
+        self._forget_initiated()
+        initiation, self._initiated = noise.create_initiation(
+            self._local,
+            self._remote_static,
+            sender=self._indices.take(self),
+            ephemeral_private=self._entropy(KEY_LEN),
+            timestamp=self._timestamp(),
+        )
+        self._initiated_at = now
+        self._unanswered += 1
+        self._timers.on_initiation_sent(now)
+        self._timers.on_authenticated_sent(now)
+        datagram = self._jar.sign(initiation, now)
+        self.counters.tx_bytes += len(datagram)
+        return datagram
+
+    def _forget_initiated(self) -> None:
+        if self._initiated is not None:
+            self._indices.release(self._initiated.sender)
+            self._initiated = None
+
+    def _give_up(self) -> None:
+        self._forget_initiated()
+        self.counters.queued_dropped += len(self._waiting)
+        self._waiting.clear()
+        self._events.append(HandshakeGivenUp())
+
+    # --- receiving ---
+
+    def _open(self, keypair: Keypair, datagrams: Sequence[Buffer], via: Hashable, now: float) -> Decapsulated:
+        """Decrypt a batch, then drop from it what the window has seen."""
+        counters, plaintexts = keypair.open(datagrams)
+        genuine = counters
+        if forged := plaintexts.count(None):
+            self.counters.forged += forged
+            genuine = [counter for counter, opened in zip(counters, plaintexts, strict=True) if opened is not None]
+        accepted = keypair.window.accept_batch(genuine)
+        fresh, stale = genuine, list(compress(genuine, map(not_, accepted)))
+        if stale:
+            self.counters.replayed += len(stale)
+            fresh = list(compress(genuine, accepted))
+            verdicts = iter(accepted)
+            plaintexts = [opened if opened is not None and next(verdicts) else None for opened in plaintexts]
+        keypair.credits.accepted(via, fresh, now)
+        credited = bool(fresh) or bool(stale and keypair.credits.seen_on(via, max(stale), now))
+        return Decapsulated(plaintexts, heard=bool(fresh), credited=credited)
+
+    def _on_heard(self, keypair: Keypair, data: bool, now: float) -> list[bytes]:
+        """Take note of authenticated packets.  Returns what they set free."""
+        send: list[bytes] = []
+        keypair.heard_at = now
+        self._timers.on_authenticated_received(now)
+        if data:
+            self._timers.on_data_received(now)
+        if self._keypairs.on_opened(keypair, peer_wins=self.remote > self._local.public):
+            self._forget_initiated()  # an initiation of ours that crossed the peer's would only make another keypair
+            self._on_proven("responder", None, now)
+            send += self._flush(now)
+        if keypair.rekey_after_receive(now) and keypair is not self._late_rekey_of:
+            self._late_rekey_of = keypair
+            send += self._initiation(now)
+        return send
+
+    def _on_proven(self, role: Role, rtt_s: float | None, now: float) -> None:
+        self._unanswered = 0
+        self.proven_at = now
+        self._timers.on_session_proven()
+        self._events.append(SessionProven(role, rtt_s))
