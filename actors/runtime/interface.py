@@ -1,141 +1,107 @@
-"""The two ends of a link between processes: what waits to leave, and what has been heard.
+"""The agent's network interface: made, addressed, routed, and taken away again by the supervisor alone."""
 
-A link goes from one incarnation of a process to one incarnation of another (or to itself).  Its envelopes are numbered,
-and so are those of each pair of actors on it, from 1; both are checked where they arrive.  Mail leaves in batches:
-whatever waits, never waiting for more.
-"""
+import errno
+import ipaddress
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
-from typing import Literal
+from loguru import logger
 
-from actors.messages.envelope import FLAGS, Envelope, FramePacker
-from actors.trace.record import FLAG_VOID
-from transport.drivers.zmq import Sender
+from actors.runtime.netlink import Interface, Netlink, Network
+from wg.drivers.tun import open_tun
 
-BATCH = 128  # envelopes in a frame
-SOFT_LIMIT = 2_000  # messages that wait to leave before the overflow rules apply
-HARD_LIMIT = 20_000  # before everything is refused
-MAX_PAIRS = 65_536  # remembered for one sender; beyond it numbering starts again, which is no gap
+OWNER = "homing "  # then the node's name: the interface's alias, by which a leftover is known as ours
+LEAVING_S = 2.0  # how long the processes of an agent that was killed may take to let go of it
+
+
+class InterfaceUnavailable(Exception):
+    """The interface cannot be made or set up; the message says what was seen and what would do."""
 
 
 class TunInterface:
-    """Mail on its way to one incarnation of a process."""
+    """The TUN device of this node, up and routed.  Raises InterfaceUnavailable or wg.drivers.tun.TunUnavailable."""
 
-    def __init__(self, sender: Sender, packer: FramePacker, process: str, incarnation: int) -> None:
-        self.process, self.incarnation = process, incarnation
-        self.outbox: list[Envelope] = []
-        self.soft, self.hard = SOFT_LIMIT, HARD_LIMIT
-        self.sender = sender
-        self._packer = packer
-        self._first = 1  # number of the next envelope that is packed
-        self._frame: bytes | None = None  # packed, but not taken yet
-        self._blocked = False
-        self._pairs: dict[str, dict[str, int]] = {}
-        self._newest: dict[tuple[object, ...], int] = {}  # what may be coalesced -> its place in the outbox
+    def __init__(self, name: str, node: str, addresses: Iterable[str], mtu: int) -> None:
+        self.name = name
+        self._netlink = Netlink()
+        self._networks: set[Network] = set()
+        try:
+            self._clear_leftover(node)
+            self.fd = open_tun(name)
+        except BaseException:
+            self._netlink.close()
+            raise
+        own = [ipaddress.ip_interface(address) for address in addresses]
+        self._connected = [interface.network for interface in own]
+        try:
+            self._index = self._set_up(node, own, mtu)
+        except OSError as error:
+            self._close()
+            raise InterfaceUnavailable(f"cannot set up the interface {name}: {error.strerror or error}") from None
 
-    @property
-    def waiting(self) -> bool:
-        """Whether something has not left yet."""
-        return self._frame is not None or bool(self.outbox)
+    def route(self, prefixes: Iterable[str]) -> None:
+        """Send these networks' packets to the interface, and no others.  One that is taken already is left alone."""
+        networks = {ipaddress.ip_network(prefix, strict=False) for prefix in prefixes}
+        wanted = {network for network in networks if not self._is_connected(network)}
+        for network in sorted(self._networks - wanted, key=str):
+            with suppress(OSError):  # the operator was quicker
+                self._netlink.delete_route(self._index, network)
+        self._networks &= wanted
+        for network in sorted(wanted - self._networks, key=str):
+            try:
+                self._netlink.add_route(self._index, network)
+            except OSError as error:
+                logger.warning("no route to {} through {}: {}", network, self.name, error.strerror or error)
+            else:
+                self._networks.add(network)
 
-    @property
-    def full(self) -> Literal["", "soft", "hard"]:
-        """Which bound is reached."""
-        if len(self.outbox) < self.soft:
-            return ""
-        return "soft" if len(self.outbox) < self.hard else "hard"
+    def remove(self) -> None:
+        """Take the interface away, with its addresses and routes."""
+        with suppress(OSError):  # it may be gone already
+            self._netlink.delete_link(self._index)
+        self._close()
 
-    def number(self, sender: str, to: str) -> int:
-        """Return the next sequence number of this pair of actors."""
-        numbers = self._pairs.get(sender)
-        if numbers is None or len(numbers) >= MAX_PAIRS:
-            numbers = self._pairs[sender] = {}
-        seq = numbers.get(to, 0) + 1
-        numbers[to] = seq
-        return seq
+    def _set_up(self, node: str, addresses: list[Interface], mtu: int) -> int:
+        found = self._netlink.find_link(self.name)
+        if found is None:
+            raise OSError(errno.ENODEV, "it vanished meanwhile")
+        index = found[0]
+        self._netlink.set_link(index, alias=OWNER + node, mtu=mtu)
+        # No link-local address: the host would send router solicitations into the tunnel.
+        with suppress(OSError):  # a kernel without IPv6
+            Path(f"/proc/sys/net/ipv6/conf/{self.name}/addr_gen_mode").write_text("1", encoding="ascii")
+        for address in addresses:
+            self._netlink.add_address(index, address)
+        self._netlink.set_link_up(index)
+        return index
 
-    def forget(self, actor: str) -> None:
-        """Forget the numbering of an actor that has ended."""
-        self._pairs.pop(actor, None)
+    def _is_connected(self, network: Network) -> bool:
+        """Whether the kernel routes it to the interface because of an address that the interface has."""
+        return any(
+            isinstance(network, type(own)) and network.subnet_of(own)  # type: ignore[arg-type]
+            for own in self._connected
+        )
 
-    def put_newest(self, key: tuple[object, ...], envelope: Envelope) -> Envelope | None:
-        """Put mail in of which only the newest counts; return the older one that it replaces, if that still waits."""
-        place = self._newest.get(key)
-        self._newest[key] = len(self.outbox)
-        self.outbox.append(envelope)
-        if place is None:
-            return None
-        older = self.outbox[place]
-        to, sender, seq, number, cause, trace, sent_at, flags, _ = older
-        self.outbox[place] = (
-            to,
-            sender,
-            seq,
-            number,
-            cause,
-            trace,
-            sent_at,
-            flags | FLAG_VOID,
-            b"",
-        )  # keeps its number
-        return older
+    def _clear_leftover(self, node: str) -> None:
+        """Wait until an interface that a killed agent left is gone, and remove it if it stays."""
+        give_up_at = time.monotonic() + LEAVING_S
+        while (found := self._netlink.find_link(self.name)) is not None:
+            index, alias = found
+            if alias != OWNER + node:
+                owner = f"belongs to {alias!r}" if alias else "is not ours"
+                raise InterfaceUnavailable(
+                    f"an interface {self.name} exists and {owner}: "
+                    f"set another interface in [node], or remove it (ip link del {self.name})"
+                )
+            if time.monotonic() >= give_up_at:
+                logger.info("removing the interface {} that an earlier run left", self.name)
+                self._netlink.delete_link(index)
+                return
+            time.sleep(0.02)
 
-    def flush(self) -> bool:
-        """Send what waits; False: the link takes no more now."""
-        if self._blocked and not self.sender.writable():
-            return False
-        self._blocked = False
-        while self._frame is not None or self.outbox:
-            if self._frame is None:
-                batch = self.outbox[:BATCH]
-                del self.outbox[:BATCH]
-                self._newest.clear()
-                self._frame = self._packer.pack(self._first, batch)
-                self._first += len(batch)
-            if not self.sender.send(self._frame):
-                self._blocked = True
-                return False
-            self._frame = None
-        return True
-
-    def discard(self) -> list[Envelope]:
-        """Close at once; return the mail that had not left, as far as it is known."""
-        self.sender.close()
-        left = [envelope for envelope in self.outbox if not envelope[FLAGS] & FLAG_VOID]
-        self.outbox = []
-        self._frame = None
-        return left
-
-
-class Arrivals:
-    """What has been heard from one incarnation of a process."""
-
-    def __init__(self, process: str, incarnation: int) -> None:
-        self.process, self.incarnation = process, incarnation
-        self.expected = 1  # number of the next envelope on the link
-        self.pairs: dict[str, dict[str, int]] = {}  # to -> from -> last number
-
-    def missing_before(self, first: int, count: int) -> int:
-        """Take note of a frame; return how many envelopes are missing before it."""
-        missing = first - self.expected
-        self.expected = first + count
-        if missing == 0:
-            return 0
-        self.pairs.clear()  # their numbers are missing as well, and that is told already
-        return max(missing, 1)  # fewer than none: it numbers anew, and nobody knows what was lost
-
-    def missing_in_pair(self, to: str, sender: str, seq: int) -> int:
-        """Take note of mail of a pair of actors; return how many are missing before it.
-
-        The first that is heard may have any number: the receiver may be newer than the sender.  A sender that starts
-        again at 1 is a new actor of that name.
-        """
-        numbers = self.pairs.get(to)
-        if numbers is None:
-            numbers = self.pairs[to] = {}
-        last = numbers.get(sender)
-        numbers[sender] = seq
-        if last is None or seq == last + 1 or seq == 1:
-            return 0
-        if len(numbers) > MAX_PAIRS:
-            numbers.clear()
-        return max(seq - last - 1, 1)
+    def _close(self) -> None:
+        os.close(self.fd)
+        self._netlink.close()
