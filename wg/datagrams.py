@@ -1,6 +1,9 @@
-"""Datagrams as they come off a UDP socket and go onto one: in batches that share all but their bytes."""
+"""WireGuard messages on their way: in batches that share all but their bytes, and by what they came or go."""
 
 from typing import NamedTuple
+
+from config.keys import PublicKey
+from wg.paths import PathKind
 
 
 class Endpoint(NamedTuple):
@@ -21,3 +24,45 @@ class UdpBatch(NamedTuple):
     local: bytes | None  # our address, 4 or 16 bytes: the one asked, from which the answer leaves; None: any
     ecn: int  # mark of the outer header (wg/ecn.py)
     datagrams: list[bytes]
+
+
+class RelayedBatch(NamedTuple):
+    """Payloads for one peer over one link to a relay server, in their order."""
+
+    peer: PublicKey
+    link: int
+    payloads: list[bytes]
+
+
+class DirectVia(NamedTuple):
+    """By UDP between this endpoint and our address (4 or 16 bytes; None: any)."""
+
+    endpoint: Endpoint
+    local: bytes | None
+
+    @property
+    def kind(self) -> PathKind:
+        """Which of a peer's two paths this is."""
+        return "direct"
+
+    @property
+    def generation(self) -> int:
+        """Direct paths have no incarnations."""
+        return 0
+
+
+class RelayedVia(NamedTuple):
+    """Over this link, from or to the peer that the relay server knows by this key."""
+
+    peer: PublicKey
+    link: int
+    generation: int  # the relayed connection's incarnation; 0: we have opened none on that link
+
+    @property
+    def kind(self) -> PathKind:
+        """Which of a peer's two paths this is."""
+        return "relayed"
+
+
+Via = DirectVia | RelayedVia
+"""What a message came by, and so where its answer goes."""

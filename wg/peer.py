@@ -1,0 +1,239 @@
+"""One peer: its tunnel between its two paths, and what the control side should hear of them.
+
+Which path carries packets is said by the control side alone.  Answers (handshake responses, cookie replies, echo
+answers) go back by what the question came by.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from config.keys import PublicKey
+from wg.constants import TRANSPORT_OVERHEAD
+from wg.datagrams import DirectVia, Via
+from wg.echo import EchoKind, decode_echo, encode_echo
+from wg.ecn import NOT_ECT, decapsulated
+from wg.inner import checked
+from wg.messages import MessageType
+from wg.outbox import Outbox
+from wg.paths import Path, PathKind
+from wg.peer_path import PeerPath
+from wg.reports import EchoAnswered, GivenUp, HandshakeCompleted, LocalTraffic, RekeyUnanswered
+from wg.tunnel import HandshakeGivenUp, InitiationUnanswered, SessionProven, Tunnel
+
+LOCAL_TRAFFIC_INTERVAL_S = 1.0  # between two reports
+MAX_ECHOES = 16  # asked and not answered; the oldest is forgotten
+
+
+class PeerSnapshot(NamedTuple):
+    """One peer as it is now; times are CLOCK_BOOTTIME seconds, None: never."""
+
+    peer: PublicKey
+    path: Path | None  # in use
+    heard_direct_at: float | None
+    heard_relayed_at: float | None
+    handshake_at: float | None
+    rtt_s: float | None  # of the last echo or handshake
+    rx_bytes: int
+    tx_bytes: int
+    drops: dict[str, int]  # reason -> packets
+
+
+class Peer:
+    """A configured peer.  `is_mine` says whether an inner source address is allowed for it."""
+
+    def __init__(self, key: PublicKey, tunnel: Tunnel, outbox: Outbox, is_mine: Callable[[bytes], bool]) -> None:
+        self.key = key
+        self.tunnel = tunnel
+        self.drops: dict[str, int] = {}
+        self._outbox = outbox
+        self._is_mine = is_mine
+        self._paths: dict[PathKind, PeerPath] = {"direct": PeerPath(key, "direct"), "relayed": PeerPath(key, "relayed")}
+        self._in_use: list[PeerPath] = []  # the path that carries packets, then the standby
+        self._echoes: dict[int, float] = {}  # token -> sent at
+        self._rtt_s: float | None = None
+        self._handshake_due_at: float | None = None  # unless there is a session by then
+        self._local_traffic_at = float("-inf")  # last reported
+
+    # --- what the control side asks for ---
+
+    def set_path(self, path: Path | None, standby: Path | None, handshake_after_s: float | None, now: float) -> None:
+        """Send by `path` from now on, and by `standby` too."""
+        wanted = [each for each in (path, standby) if each is not None]
+        for each in wanted:
+            self._paths[each.kind].lead_to(each)
+        self._in_use = [self._paths[each.kind] for each in wanted]
+        for idle in self._paths.values():
+            if idle not in self._in_use:
+                idle.expect_nothing()
+        self._handshake_due_at = None if handshake_after_s is None or not wanted else now + handshake_after_s
+        self.send(self.tunnel.set_reachable(bool(wanted), now), now)
+        self.handle_timeout(now)
+
+    def probe(self, kind: PathKind, token: int, now: float) -> None:
+        """Ask for an echo on this path; without a session, for a handshake."""
+        via = self._paths[kind].via
+        if via is None:  # the control side asked about a path that it has not told yet, or that we lost in a restart
+            self.count("probe_without_path")
+        elif not self.tunnel.has_session(now):
+            initiation = self.tunnel.initiate(now)
+            self._send_back(via, [] if initiation is None else [initiation])
+        else:
+            self._echoes[token] = now
+            if len(self._echoes) > MAX_ECHOES:
+                del self._echoes[next(iter(self._echoes))]
+            self._send_back(via, self.tunnel.encapsulate([encode_echo(EchoKind.REQUEST, token)], now))
+
+    def initiate_handshake(self, now: float) -> None:
+        """Send an initiation by the path in use, if the last one is REKEY_TIMEOUT ago."""
+        initiation = self.tunnel.initiate(now)
+        if initiation is not None:
+            self.send([initiation], now)
+
+    # --- packets out ---
+
+    def send_packets(self, packets: list[bytes], ecn: int, now: float) -> None:
+        """Take packets of the host for this peer; without a path or a session they wait."""
+        if not self._in_use and now - self._local_traffic_at >= LOCAL_TRAFFIC_INTERVAL_S:
+            self._local_traffic_at = now
+            self._outbox.reports.append(LocalTraffic(peer=self.key))
+        self.send(self.tunnel.encapsulate(packets, now), now, ecn)
+
+    def send(self, datagrams: list[bytes], now: float, ecn: int = NOT_ECT) -> None:
+        """Send these by the path in use, and by the standby."""
+        if not datagrams:
+            return
+        carries_packets = _carries_packet(datagrams[0]) or _carries_packet(datagrams[-1])
+        for path in self._in_use:
+            assert path.via is not None, "a path in use leads somewhere"
+            self._outbox.send(path.via, datagrams, ecn)
+            if carries_packets:
+                path.sent(now)
+
+    # --- packets in ---
+
+    def receive_transport(self, receiver: int, datagrams: list[bytes], via: Via, ecn: int, now: float) -> None:
+        """Open transport data for one of our session indices."""
+        opened = self.tunnel.decapsulate(receiver, datagrams, (via.kind, via.generation), now)
+        if opened.heard:
+            self.roam(via)
+        if opened.credited:
+            self._heard(via, now)
+        inner = checked(opened.plaintexts, self._is_mine)
+        if inner.malformed:
+            self.count("malformed", inner.malformed)
+        if inner.not_allowed:
+            self.count("source_not_allowed", inner.not_allowed)
+        packets = inner.packets
+        if ecn != NOT_ECT:
+            packets = [decapsulated(packet, ecn) for packet in packets]
+        self._outbox.packets += packets
+        for message in inner.others:
+            self._handle_echo(message, via, now)
+        self.send(opened.send, now)
+
+    def roam(self, via: Via) -> None:
+        """Follow the peer: something new and authenticated came by `via`.  Which path carries packets stays."""
+        if isinstance(via, DirectVia):
+            self._paths["direct"].roam(via)
+
+    def answered(self, via: Via, datagrams: list[bytes], now: float) -> None:
+        """The response to our initiation came by `via`: the session is proven, and what waited goes out."""
+        self.roam(via)
+        self._heard(via, now)
+        if self._in_use:
+            self.send(datagrams, now)
+        else:  # what proves the session to the peer must not wait for a path
+            self._send_back(via, datagrams)
+
+    def report_events(self, via: Via | None, now: float) -> None:
+        """Tell the control side what the tunnel has to say; `via` is what the message came by that it speaks of."""
+        while (event := self.tunnel.next_event()) is not None:
+            match event:
+                case SessionProven():
+                    assert via is not None, "only a message proves a session"
+                    self._rtt_s = self._rtt_s if event.rtt_s is None else event.rtt_s
+                    report = HandshakeCompleted(
+                        peer=self.key, path=via.kind, role=event.role, rtt_s=event.rtt_s, generation=via.generation
+                    )
+                    self._outbox.reports.append(report)
+                case InitiationUnanswered():
+                    self._outbox.reports.append(RekeyUnanswered(peer=self.key, attempts=event.attempts))
+                case HandshakeGivenUp():
+                    self._outbox.reports.append(GivenUp(peer=self.key))
+
+    # --- time ---
+
+    def next_timeout(self) -> float | None:
+        """Return when `handle_timeout` is due; None: not before another call."""
+        due = [self.tunnel.next_timeout(), self._handshake_due_at, *(path.silent_at() for path in self._in_use)]
+        return min((at for at in due if at is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due."""
+        self.send(self.tunnel.handle_timeout(now), now)
+        if self._handshake_due_at is not None and now >= self._handshake_due_at:
+            self._handshake_due_at = None
+            if not self.tunnel.has_session(now):
+                self.initiate_handshake(now)
+        for path in self._in_use:
+            silence = path.silence(now)
+            if silence is not None:
+                self._outbox.reports.append(silence)
+
+    # --- accounts ---
+
+    def count(self, reason: str, packets: int = 1) -> None:
+        """Count packets that were dropped."""
+        self.drops[reason] = self.drops.get(reason, 0) + packets
+
+    def snapshot(self) -> PeerSnapshot:
+        """Return what is known now."""
+        counters = self.tunnel.counters
+        of_tunnel = {
+            "queue_full": counters.queued_dropped,
+            "forged": counters.forged,
+            "replayed": counters.replayed,
+            "expired": counters.expired,
+            "initiation_refused": counters.initiations_refused,
+            "response_refused": counters.responses_refused,
+            "cookie_refused": counters.cookies_refused,
+        }
+        return PeerSnapshot(
+            peer=self.key,
+            path=self._in_use[0].current() if self._in_use else None,
+            heard_direct_at=self._paths["direct"].heard_at,
+            heard_relayed_at=self._paths["relayed"].heard_at,
+            handshake_at=self.tunnel.proven_at,
+            rtt_s=self._rtt_s,
+            rx_bytes=counters.rx_bytes,
+            tx_bytes=counters.tx_bytes,
+            drops={**self.drops, **{reason: count for reason, count in of_tunnel.items() if count}},
+        )
+
+    def _send_back(self, via: Via, datagrams: list[bytes]) -> None:
+        if datagrams:
+            self._outbox.send(via, datagrams)
+
+    def _heard(self, via: Via, now: float) -> None:
+        report = self._paths[via.kind].heard(via.generation, now)
+        if report is not None:
+            self._outbox.reports.append(report)
+
+    def _handle_echo(self, message: bytes, via: Via, now: float) -> None:
+        match decode_echo(message):
+            case (EchoKind.REQUEST, token):
+                self._send_back(via, self.tunnel.answer(encode_echo(EchoKind.ANSWER, token), now))
+            case (EchoKind.ANSWER, token) if token in self._echoes:
+                self._rtt_s = now - self._echoes.pop(token)
+                report = EchoAnswered(
+                    peer=self.key, path=via.kind, token=token, rtt_s=self._rtt_s, generation=via.generation
+                )
+                self._outbox.reports.append(report)
+            case (EchoKind.ANSWER, _):
+                self.count("echo_unasked")
+            case None:
+                self.count("malformed")
+
+
+def _carries_packet(datagram: bytes) -> bool:
+    return datagram[0] == MessageType.TRANSPORT and len(datagram) > TRANSPORT_OVERHEAD

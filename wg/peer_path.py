@@ -1,0 +1,80 @@
+"""One of a peer's two paths: where it leads, what was heard on it, and since when it is silent."""
+
+from config.keys import PublicKey
+from wg.datagrams import DirectVia, Endpoint, RelayedVia, Via
+from wg.paths import DirectPath, Path, PathKind
+from wg.reports import PathHeard, PathSilent
+
+SILENCE_S = 1.0  # from something sent to nothing heard
+HEARD_INTERVAL_S = 1.0  # between two reports that a path was heard
+
+
+class PeerPath:
+    """The direct or the relayed path of a peer, whether packets use it or not."""
+
+    def __init__(self, peer: PublicKey, kind: PathKind) -> None:
+        self.kind = kind
+        self.via: Via | None = None  # where to send; None: not known
+        self.heard_at: float | None = None  # the last packet that was credited; None: never
+        self._peer = peer
+        self._told: Path | None = None  # what the control side said last; roaming may have changed `via` since
+        self._reported: tuple[float, int] | None = None  # the last PathHeard: when, and of which incarnation
+        self._sent_at: float | None = None  # the oldest packet that nothing was heard after
+        self._silent = False  # PathSilent was told, and nothing heard since
+
+    def lead_to(self, path: Path) -> None:
+        """Use what the control side says.  Said once more it changes nothing: the peer may have roamed since."""
+        if path == self._told:
+            return
+        self._told = path
+        if isinstance(path, DirectPath):
+            self.via = DirectVia(Endpoint(path.ip, path.port), None)
+        else:
+            self.via = RelayedVia(self._peer, path.link, path.generation)
+        self.expect_nothing()
+
+    def roam(self, via: DirectVia) -> None:
+        """Send where the peer was last heard from."""
+        self.via = via
+
+    def sent(self, now: float) -> None:
+        """Note that packets went out on this path."""
+        if self._sent_at is None:
+            self._sent_at = now
+
+    def heard(self, generation: int, now: float) -> PathHeard | None:
+        """Credit the path with a packet that came by this incarnation of it; the report is owed, unless None."""
+        self.heard_at = now
+        if self.via is not None and self.via.generation == generation:
+            was_silent = self._silent
+            self.expect_nothing()
+        else:
+            was_silent = False
+        if self._reported is not None and not was_silent:
+            reported_at, of = self._reported
+            if of == generation and now - reported_at < HEARD_INTERVAL_S:
+                return None
+        self._reported = (now, generation)
+        return PathHeard(peer=self._peer, path=self.kind, heard_at=now, generation=generation)
+
+    def expect_nothing(self) -> None:
+        """Forget what was sent: something was heard, or the path is not in use."""
+        self._sent_at, self._silent = None, False
+
+    def silent_at(self) -> float | None:
+        """Return when silence must be told, None if not to be expected."""
+        return None if self._sent_at is None or self._silent else self._sent_at + SILENCE_S
+
+    def silence(self, now: float) -> PathSilent | None:
+        """Return the report that is due."""
+        due_at = self.silent_at()
+        if due_at is None or now < due_at or self._sent_at is None or self.via is None:
+            return None
+        self._silent = True
+        return PathSilent(peer=self._peer, path=self.kind, sent_at=self._sent_at, generation=self.via.generation)
+
+    def current(self) -> Path | None:
+        """Return the path as the control side would name it: roamed endpoint included."""
+        if isinstance(self.via, DirectVia):
+            return DirectPath(ip=self.via.endpoint.ip, port=self.via.endpoint.port)
+        return self._told
