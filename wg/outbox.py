@@ -8,12 +8,11 @@ from wg.reports import Report
 
 
 class Output(NamedTuple):
-    """All that came of the inputs since the last drain, each kind in its order."""
+    """What is to be carried now, each kind in its order."""
 
     udp: list[UdpBatch]
     relayed: list[RelayedBatch]
     packets: list[bytes]  # for the TUN device
-    reports: list[Report]  # for the control side
     stun: list[UdpBatch]  # received on our port, not ours to answer
 
 
@@ -22,7 +21,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
-        self.reports: list[Report] = []
+        self.reports: list[Report] = []  # for the control side
         self.stun: list[UdpBatch] = []
         self._udp: list[UdpBatch] = []
         self._relayed: list[RelayedBatch] = []
@@ -35,7 +34,12 @@ class Outbox:
             self._relayed.append(RelayedBatch(via.peer, via.link, datagrams))
 
     def drain(self) -> Output:
-        """Return everything and begin anew."""
-        output = Output(self._udp, self._relayed, self.packets, self.reports, self.stun)
-        self._udp, self._relayed, self.packets, self.reports, self.stun = [], [], [], [], []
+        """Return everything but the reports, and begin anew."""
+        output = Output(self._udp, self._relayed, self.packets, self.stun)
+        self._udp, self._relayed, self.packets, self.stun = [], [], [], []
         return output
+
+    def drain_reports(self) -> list[Report]:
+        """Return the reports, which go another way than packets, and begin anew."""
+        reports, self.reports = self.reports, []
+        return reports

@@ -1,8 +1,8 @@
 """All WireGuard peers: batches of UDP, relayed and TUN packets in; batches and reports out.
 
-Pure: what touches the world hands in what came and the time, then drains `output` and reads `next_timeout`.  A run of
-transport data for one session goes through the tunnel as a whole, and so do the packets that one read of the TUN device
-gave for one peer: kernel offloads, which make runs longer, change nothing here.
+Pure: what touches the world hands in what came and the time, then drains `output` and `reports` and reads
+`next_timeout`.  A run of transport data for one session goes through the tunnel as a whole, and so do the packets that
+one read of the TUN device gave for one peer: kernel offloads, which make runs longer, change nothing here.
 
 Nothing that arrives raises; what is dropped is counted, by its peer where that is known.
 """
@@ -25,6 +25,7 @@ from wg.noise import LocalStatic, read_initiation
 from wg.outbox import Outbox, Output
 from wg.paths import Path, PathKind
 from wg.peer import Peer, PeerSnapshot
+from wg.reports import Report
 from wg.sessions import SessionIndices
 from wg.tunnel import Tunnel
 
@@ -70,6 +71,11 @@ class PacketPath:
         self._indices = SessionIndices(entropy)
         self._allowed: AllowedIps[PublicKey] = AllowedIps()
         self._wake_at: float | None = None  # no timer is due before; perhaps none is due then
+
+    @property
+    def peer_count(self) -> int:
+        """How many peers are configured."""
+        return len(self._peers)
 
     # --- what the control side asks for ---
 
@@ -192,8 +198,12 @@ class PacketPath:
             self._settle(peer, None, now)
 
     def output(self) -> Output:
-        """Return all that is to be sent, written and reported, and forget it; drain after each input."""
+        """Return all that is to be sent and written, and forget it; drain after each input."""
         return self._outbox.drain()
+
+    def reports(self) -> list[Report]:
+        """Return what the control side should hear, and forget it; drain after each input."""
+        return self._outbox.drain_reports()
 
     def snapshot(self) -> list[PeerSnapshot]:
         """Return what is known of each peer."""

@@ -57,11 +57,11 @@ class Peer:
     # --- what the control side asks for ---
 
     def set_path(self, path: Path | None, standby: Path | None, handshake_after_s: float | None, now: float) -> None:
-        """Send by `path` from now on, and by `standby` too."""
-        wanted = [each for each in (path, standby) if each is not None]
-        for each in wanted:
-            self._paths[each.kind].lead_to(each)
-        self._in_use = [self._paths[each.kind] for each in wanted]
+        """Send by `path` from now on, and by `standby` too, which is of the other kind."""
+        wanted = {each.kind: each for each in (path, standby) if each is not None}
+        for kind, each in wanted.items():
+            self._paths[kind].lead_to(each)
+        self._in_use = [self._paths[kind] for kind in wanted]
         for idle in self._paths.values():
             if idle not in self._in_use:
                 idle.expect_nothing()

@@ -175,7 +175,7 @@ class Theirs:
         self.host = host
         with suppress(FileNotFoundError):
             self._socket.unlink()
-        self.process = host.start("wireguard-go", "-f", host.interface, env={**os.environ, "LOG_LEVEL": "silent"})
+        self.process = host.start("wireguard-go", "-f", host.interface, stderr=subprocess.DEVNULL)
         wait_until(self._socket.exists)
         self.set("private-key", "/dev/stdin", "listen-port", str(PORT), text=host.keys.private)
         for peer in peers:

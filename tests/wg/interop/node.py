@@ -173,7 +173,7 @@ class Node:
             while udp.blocked:
                 select.select([], [udp.fd], [])
                 udp.flush()
-        for report in output.reports:
+        for report in self.path.reports():
             say(report)
 
     def obey(self, command: Command, now: float) -> None:
