@@ -43,6 +43,10 @@ class BadBootstrap(Exception):
     """The record cannot be read; this is for starting by the supervisor only."""
 
 
+class DirectoryUnavailable(Exception):
+    """A directory cannot be made or handed over; the message says which, and what would do."""
+
+
 def run_directory(config: NodeConfig) -> Path:
     """Return the directory of this node's sockets and snapshots."""
     return Path(config.file.node.run_directory) / config.file.node.name
@@ -122,7 +126,18 @@ def enter() -> Bootstrap:
 
 
 def make_directory(path: Path, user: Identity) -> None:
-    """Make a directory for this user alone, or hand an existing one over with its files.  Raises OSError."""
+    """Make a directory for this user alone, or hand an existing one over with its files.
+
+    Raises DirectoryUnavailable.
+    """
+    try:
+        _make_directory(path, user)
+    except OSError as error:
+        hint = "run as root, or set another directory in [node]"
+        raise DirectoryUnavailable(f"cannot make {path} {user.name}'s: {error.strerror}; {hint}") from None
+
+
+def _make_directory(path: Path, user: Identity) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

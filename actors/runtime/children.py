@@ -88,11 +88,6 @@ class Children:
                 activity = watchdog.activity(child.popen.pid)
                 self._tell(ProcessInspected(process=child.process, incarnation=child.incarnation, activity=activity))
 
-    def pid(self, process: str) -> int | None:
-        """Return the process id of the newest incarnation, None if none runs."""
-        pids = [child.popen.pid for child in self._running.values() if child.process == process]
-        return pids[-1] if pids else None
-
     def kill_all(self) -> None:
         """End and reap whatever still runs: for leaving by an unforeseen way."""
         for child in list(self._running.values()):

@@ -1,0 +1,281 @@
+"""The supervisor of one agent: opens what needs privilege, runs AGENT, and does for it what only a process can.
+
+    signals -----------> ShutdownWanted, PeersConfigured --\\
+    exits of children -> ProcessExited ---------------------+--> AGENT --> HOST --> start, signal, kill; sd_notify
+    their mail --------> ProcessReady, Pong, Drained ------/
+
+It holds the TUN device and the UDP sockets for as long as the agent runs, so that a restarted packet process goes on
+with the same ones.  It parses nothing that comes from the network.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from loguru import logger
+
+from actors.addresses import AGENT, HOST, PACKET, SUPERVISOR, control_processes
+from actors.effects import Effect
+from actors.messages.process import AgentStopped, Announce, HostInbox, ShutdownWanted, StartProcess
+from actors.messages.status import Snapshot
+from actors.node.agent import Agent
+from actors.runtime import bootstrap, clock
+from actors.runtime.bootstrap import Bootstrap, DirectoryUnavailable
+from actors.runtime.children import Children, Fact
+from actors.runtime.interface import InterfaceUnavailable, TunInterface
+from actors.runtime.post_office import PostOffice
+from actors.runtime.privileges import Identity, UserUnavailable, resolve_user
+from actors.runtime.sd_notify import Notifier
+from actors.runtime.snapshot import read_pid, write_snapshot
+from config import logs
+from config.schema import NodeConfig
+from transport.drivers.zmq import EndpointTooLong, NameTaken
+from wg.drivers.tun import TunUnavailable
+from wg.drivers.udp import PortUnavailable, open_udp
+
+SNAPSHOT_S = 1.0
+# What processes leave in the run directory; anything else there is not ours to remove.
+OURS = ("*.sock", "*.lock", "*.new", "status-*.json", "redaction.key")
+
+ReadAgain = Callable[[], NodeConfig]
+
+
+class AlreadyRunning(Exception):
+    """This node's agent runs already."""
+
+
+Unavailable = (
+    AlreadyRunning,
+    DirectoryUnavailable,
+    EndpointTooLong,
+    InterfaceUnavailable,
+    PortUnavailable,
+    TunUnavailable,
+    UserUnavailable,
+)
+
+
+def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
+    """Run an agent until it is told to stop, and return its exit code: 0 it has drained, 1 it could not start.
+
+    `read_again` returns the configuration as its file says now, for SIGHUP; what it raises is told in the log, and the
+    peers stay as they were.
+    """
+    logs.setup(config.file.log, SUPERVISOR)
+    with ExitStack() as stack:
+        try:
+            held = _open(config, stack)
+        except Unavailable as error:
+            print(f"homing: {error}", file=sys.stderr)
+            return 1
+        Supervisor(config, held, read_again, Notifier(os.environ)).run()
+    logger.info("stopped")
+    return 0
+
+
+class Held(NamedTuple):
+    """What the supervisor holds as long as the agent runs."""
+
+    office: PostOffice
+    incarnation: int
+    user: Identity
+    run_dir: Path
+    interface: TunInterface
+    udp_fds: tuple[int, ...]
+    listen_port: int
+
+
+def _open(config: NodeConfig, stack: ExitStack) -> Held:
+    """Take everything that an agent needs; `stack` gives it back."""
+    node = config.file.node
+    user = resolve_user(node.user)
+    run_dir = bootstrap.run_directory(config)
+    bootstrap.make_directory(run_dir, user)
+    bootstrap.make_directory(bootstrap.state_directory(config), user)
+    incarnation = int(clock.now() * 1000)
+    try:
+        office = PostOffice(SUPERVISOR, incarnation, run_dir)
+    except NameTaken:
+        pid = read_pid(run_dir, SUPERVISOR)
+        raise AlreadyRunning(f"already running, pid {pid}" if pid is not None else "already running") from None
+    stack.callback(_clear, run_dir)
+    stack.callback(office.close)
+    sockets = open_udp(node.listen_port)
+    for each in sockets:
+        stack.callback(each.close)
+    interface = TunInterface(node.interface, node.name, node.addresses, node.mtu)
+    stack.callback(interface.remove)
+    return Held(
+        office=office,
+        incarnation=incarnation,
+        user=user,
+        run_dir=run_dir,
+        interface=interface,
+        udp_fds=tuple(each.fileno() for each in sockets),
+        listen_port=sockets[0].getsockname()[1],
+    )
+
+
+class Supervisor:
+    """The loop round AGENT."""
+
+    def __init__(self, config: NodeConfig, held: Held, read_again: ReadAgain | None, notifier: Notifier) -> None:
+        self._config, self._held, self._read_again, self._notifier = config, held, read_again, notifier
+        self._loop = asyncio.new_event_loop()
+        self._children = Children(self._loop, self._tell)
+        self._started_at = clock.now()
+        controls = control_processes(config.file.runtime.control_processes)
+        self._agent = Agent(controls, bootstrap.settings_of(config), random.SystemRandom())
+
+    def run(self) -> None:
+        """Run until AGENT has stopped.  Whatever happens, no child is left."""
+        office, loop = self._held.office, self._loop
+        try:
+            self._route(self._config)
+            office.add(HOST.actor, Host(self))
+            office.add(AGENT.actor, self._agent)
+            office.attach(loop)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._on_stop_signal, number)
+            loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
+            self._write_snapshot()
+            loop.run_forever()
+        finally:
+            self._children.kill_all()
+            self._notifier.close()
+            loop.close()
+
+    # --- what AGENT has done ---
+
+    def start(self, wanted: StartProcess) -> None:
+        """Start a child, and have our own mail go to that incarnation."""
+        held, packet = self._held, wanted.process == PACKET
+        held.office.connect(wanted.process, wanted.incarnation)
+        self._children.start(
+            Bootstrap(
+                process=wanted.process,
+                incarnation=wanted.incarnation,
+                others={**wanted.others, SUPERVISOR: held.incarnation},
+                run_dir=str(held.run_dir),
+                state_dir=str(bootstrap.state_directory(self._config)),
+                supervisor_pid=os.getpid(),
+                user=held.user,
+                config=bootstrap.pruned(self._config, wanted.process),
+                listen_port=held.listen_port,
+                tun_fd=held.interface.fd if packet else -1,
+                udp_fds=held.udp_fds if packet else (),
+            )
+        )
+
+    def perform(self, message: HostInbox) -> None:
+        """Do what AGENT wants done."""
+        match message:
+            case StartProcess():
+                self.start(message)
+            case Announce():
+                self._announce(message)
+            case AgentStopped():
+                self._loop.stop()
+            case _:
+                self._children.handle(message)
+
+    def _announce(self, message: Announce) -> None:
+        match message.kind:
+            case "ready":
+                logger.info("ready: {}", message.text)
+                self._notifier.ready(message.text)
+            case "alive":
+                self._notifier.alive(clock.now())
+            case "status":
+                logger.warning("{}", message.text)
+                self._notifier.status(message.text)
+            case "stopping":
+                logger.info("stopping: {}", message.text)
+                self._notifier.stopping(message.text)
+
+    def _tell(self, fact: Fact) -> None:
+        self._held.office.post(AGENT, fact)
+
+    # --- what comes from outside ---
+
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        self._held.office.post(AGENT, ShutdownWanted(reason=number.name))
+
+    def _on_reload_signal(self) -> None:
+        """Have the peers follow the configuration file.  The rest of it takes a restart."""
+        if self._read_again is None:
+            return
+        self._notifier.reloading()
+        try:
+            config = self._read_again()
+        except Exception as error:  # whatever is wrong with the file, the agent runs on
+            logger.error("the configuration was not read again, the peers stay as they are: {}", error)
+        else:
+            self._config = msgspec.structs.replace(
+                self._config,
+                file=msgspec.structs.replace(self._config.file, peer=config.file.peer),
+                preshared_keys=config.preshared_keys,
+            )
+            self._route(self._config)
+            self._held.office.post(AGENT, bootstrap.settings_of(self._config))
+            logger.info("the configuration was read again: {} peers", len(config.file.peer))
+        self._notifier.ready("configuration read again")
+
+    def _route(self, config: NodeConfig) -> None:
+        self._held.interface.route(prefix for peer in config.file.peer for prefix in peer.allowed_ips)
+
+    def _write_snapshot(self) -> None:
+        now = clock.now()
+        snapshot = Snapshot(
+            process=SUPERVISOR,
+            incarnation=self._held.incarnation,
+            pid=os.getpid(),
+            written_at=now,
+            started_at=self._started_at,
+            runtime=self._held.office.status(),
+            agent=self._agent.status(now),
+        )
+        try:
+            write_snapshot(self._held.run_dir, SUPERVISOR, msgspec.json.encode(snapshot))
+        except OSError as error:
+            logger.warning("the status file cannot be written: {}", error)
+        self._loop.call_later(SNAPSHOT_S, self._write_snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The only state of a port."""
+
+
+class Host:
+    """AGENT's port to the operating system: hands its mail to the Supervisor."""
+
+    inbox = HostInbox
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self.state = Serving()
+
+    def handle(self, message: HostInbox, now: float) -> list[Effect]:
+        """Do it; what comes of it is told to AGENT as a fact."""
+        self._supervisor.perform(message)
+        return []
+
+
+def _clear(run_dir: Path) -> None:
+    """Remove what an agent's processes leave in the run directory, and the directory if nothing else is in it."""
+    for pattern in OURS:
+        for path in run_dir.glob(pattern):
+            path.unlink(missing_ok=True)
+    try:
+        run_dir.rmdir()
+    except OSError:
+        return  # somebody keeps something there

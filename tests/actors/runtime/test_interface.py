@@ -1,0 +1,171 @@
+"""The TUN interface in a network namespace of its own, and the netlink messages as bytes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.runtime import netlink
+
+SPACE = "processes-iface"
+
+
+@pytest.fixture
+def space() -> Iterator[str]:
+    subprocess.run(["ip", "netns", "add", SPACE], check=True)
+    try:
+        yield SPACE
+    finally:
+        subprocess.run(["ip", "netns", "del", SPACE], check=True)
+
+
+PRELUDE = """
+import json, subprocess, sys
+from actors.runtime import interface as module
+from actors.runtime.interface import InterfaceUnavailable, TunInterface, logger
+
+def ip(*words):
+    done = subprocess.run(["ip", "-j", *words], capture_output=True, check=True)
+    return json.loads(done.stdout or "[]")
+
+def names():
+    return [each["ifname"] for each in ip("link")]
+
+def routes():
+    shown = [each for family in ("-4", "-6") for each in ip(family, "route", "show", "dev", "hm0", "proto", "static")]
+    return sorted(each["dst"] for each in shown)
+
+def shell(line):
+    subprocess.run(line, shell=True, check=True)
+
+def make():
+    return TunInterface("hm0", "alice", ["10.77.0.1/24", "fd77::1/64"], 1280)
+"""
+
+
+def inside(code: str) -> str:
+    """Run Python code in the namespace and return what it printed."""
+    command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", PRELUDE + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.netns
+def test_it_is_up_with_its_addresses_and_gone_after(space: str) -> None:
+    told = json.loads(
+        inside(
+            """
+made = make()
+link, = ip("addr", "show", "dev", "hm0")
+made.remove()
+print(json.dumps([link, names()]))
+"""
+        )
+    )
+    link: dict[str, Any] = told[0]
+    assert link["mtu"] == 1280
+    assert "UP" in link["flags"]
+    assert [(each["local"], each["prefixlen"]) for each in link["addr_info"]] == [("10.77.0.1", 24), ("fd77::1", 64)]
+    assert "hm0" not in told[1]
+
+
+@pytest.mark.netns
+def test_routes_follow_the_allowed_ips(space: str) -> None:
+    told = json.loads(
+        inside(
+            """
+made = make()
+made.route(["10.77.0.2/32", "192.168.7.0/24", "fd99::/64", "10.8.0.0/16"])
+first = routes()
+made.route(["10.8.0.0/16", "10.9.0.0/16"])
+print(json.dumps([first, routes()]))
+"""
+        )
+    )
+    # 10.77.0.2 needs none: its network is that of the interface's address.
+    assert told == [["10.8.0.0/16", "192.168.7.0/24", "fd99::/64"], ["10.8.0.0/16", "10.9.0.0/16"]]
+
+
+@pytest.mark.netns
+def test_another_route_is_left_alone_and_told(space: str) -> None:
+    told = inside(
+        """
+shell("ip link add v0 type veth peer name v1 && ip link set v0 up && ip route add 10.8.0.0/16 dev v0")
+made = make()
+logger.remove()
+logger.add(sys.stdout, format="{message}")
+made.route(["10.8.0.0/16"])
+print(ip("route", "show", "10.8.0.0/16")[0]["dev"])
+"""
+    )
+    assert told.splitlines() == ["no route to 10.8.0.0/16 through hm0: File exists", "v0"]
+
+
+@pytest.mark.netns
+def test_a_leftover_of_this_node_is_removed(space: str) -> None:
+    told = inside(
+        """
+module.LEAVING_S = 0.1
+held = make()
+before = ip("link", "show", "dev", "hm0")[0]["ifindex"]
+make()
+print(ip("link", "show", "dev", "hm0")[0]["ifindex"] != before)
+"""
+    )
+    assert told == "True\n"
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("ip link add hm0 type veth peer name v1", "is not ours: set another interface in [node], or remove it"),
+        ("ip tuntap add hm0 mode tun", "exists and is not ours"),
+        ("ip tuntap add hm0 mode tun && ip link set hm0 alias 'homing bob'", "belongs to 'homing bob'"),
+    ],
+)
+def test_somebody_else_s_interface_is_not_touched(space: str, before: str, told: str) -> None:
+    said = inside(
+        f"""
+shell({before!r})
+try:
+    make()
+except InterfaceUnavailable as error:
+    print(error)
+print("hm0" in names())
+"""
+    )
+    assert told in said
+    assert said.endswith("True\n")
+
+
+@pytest.mark.netns
+def test_a_set_up_that_fails_says_why_and_leaves_nothing(space: str) -> None:
+    said = inside(
+        """
+try:
+    TunInterface("hm0", "alice", ["10.77.0.1/24"], 20)
+except InterfaceUnavailable as error:
+    print(error)
+print("hm0" in names())
+"""
+    )
+    assert said == "cannot set up the interface hm0: Invalid argument\nFalse\n"
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_reading(data: bytes) -> None:
+    assert sum(len(body) for _kind, _sequence, body in netlink.messages(data)) <= len(data)
+    assert sum(len(value) for _kind, value in netlink.attributes(data)) <= len(data)
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=8))
+def test_attributes_come_back_as_they_were(given_attributes: list[tuple[int, bytes]]) -> None:
+    data = b"".join(netlink.attribute(kind, value) for kind, value in given_attributes)
+    assert list(netlink.attributes(data)) == given_attributes
