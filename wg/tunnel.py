@@ -106,7 +106,7 @@ class Tunnel:
         self.mtu = mtu
         self.counters = TunnelCounters()
         self.proven_at: float | None = None  # when the last session was proven; None: never
-        self.reachable = True
+        self.reachable = False
         self._local = local
         self._remote_static = RemoteStatic(local, remote)
         self._preshared_key = preshared_key
@@ -119,7 +119,6 @@ class Tunnel:
         self._unanswered = 0  # initiations sent since the last proven session
         self._taken_at = NEVER  # the last initiation we took
         self._taken_timestamp = b""
-        self._late_rekey_of: Keypair | None = None  # on receipt, an old keypair asks for another only once
         self._waiting: deque[bytes] = deque()
         self._events: deque[TunnelEvent] = deque()
 
@@ -154,6 +153,13 @@ class Tunnel:
             self.counters.rx_bytes += sum(map(len, compress(datagrams, accepted)))
             result.send = self._on_heard(keypair, any(result.plaintexts), now)
         return result
+
+    def answer(self, packet: Buffer, now: float) -> list[bytes]:
+        """Return the datagrams that carry an in-session answer, which goes back where the question came from.
+
+        Unlike packets it needs no path and does not wait: without a session it is dropped.
+        """
+        return self._seal([packet], now) if self._may_send(1, now) else []
 
     def has_session(self, now: float) -> bool:
         """Return whether a packet handed to `encapsulate` would leave at once."""
@@ -387,8 +393,7 @@ class Tunnel:
             self._forget_initiated()  # an initiation of ours that crossed the peer's would only make another keypair
             self._on_proven("responder", None, now)
             send += self._flush(now)
-        if keypair.rekey_after_receive(now) and keypair is not self._late_rekey_of:
-            self._late_rekey_of = keypair
+        if keypair.rekey_after_receive(now):
             send += self._initiation(now)
         return send
 
