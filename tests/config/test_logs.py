@@ -82,7 +82,7 @@ def test_an_exception_is_one_line_without_values_of_variables() -> None:
     out = lines()
     hidden = "hunter2"
     try:
-        {}[len(hidden)]
+        dict[int, str]()[len(hidden)]
     except KeyError:
         logger.exception("the driver failed")
     (line,) = out.getvalue().splitlines()

@@ -1,0 +1,141 @@
+"""The `homing` command: finds the command that was asked for, runs it, and turns every error into one line.
+
+A command's module is imported when the command is asked for and not before, so that `homing status` answers quickly.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
+from typing import Annotated, Any
+
+import typer
+
+from actors.cli.errors import FAILED, WRONG_USE, CommandFailed, as_line, explain
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use.  HOMING_DEBUG=1 shows where an error came from."
+
+
+def main() -> None:
+    """Run the command of this process's arguments and exit."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; what went wrong is told on standard error."""
+    try:
+        result = application(arguments)(list(arguments) or ["--help"], prog_name="homing", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; and nothing may be written to it when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return FAILED
+    except SystemExit:  # typer met the broken pipe first
+        return 0
+    except Exception as error:
+        return _told(error)
+    # typer turns an interrupt into the shell's code for it; ours for "not done" is FAILED.
+    return FAILED if result == 128 + signal.SIGINT else result if isinstance(result, int) else 0
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application for these arguments: one command whole, of the others their names and summaries."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="A peer-to-peer WireGuard agent that keeps every pair connected, and says why when it is not.",
+        epilog=EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback()(_root)
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, summary in SUMMARIES.items():
+        if name == "key" and name == wanted:
+            app.add_typer(_module(name).app, name=name, help=summary)
+        else:
+            app.command(name, short_help=summary)(_body(name) if name == wanted else _elsewhere)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"homing {metadata.version('homing')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
+def demo(
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with the figures and nothing else.")
+    ] = False,
+) -> int:
+    """Show it on this machine: two hosts behind NATs, a tunnel, traffic, a fault and its recovery.
+
+    Makes a hub with a signal and a relay server, two NAT routers and two hosts in network namespaces (needs root),
+    and takes everything away again at its end, also on Ctrl-C.
+
+    Example: homing demo --json
+    """
+    code: int = _module("demo").run(json_output=json_output)
+    return code
+
+
+SUMMARIES = {
+    "demo": "Show it on this machine: a tunnel, a fault, its recovery.",
+    "up": "Run an agent in the foreground.",
+    "down": "Stop the running agent.",
+    "status": "Show how every peer is reached, and why not better.",
+    "trace": "Show the mail between the agent's actors, live or past.",
+    "check": "Check a configuration and say what is wrong with it.",
+    "key": "Make keys.",
+    "signal": "Run a signal server.",
+    "relay": "Run a relay server.",
+}
+BODIES: dict[str, Callable[..., Any]] = {"demo": demo}
+"""Commands whose options stand here; all others are the function `run` of their module."""
+
+
+def _module(name: str) -> Any:
+    return import_module(f"actors.cli.{name}")
+
+
+def _body(name: str) -> Callable[..., Any]:
+    body: Callable[..., Any] = BODIES[name] if name in BODIES else _module(name).run
+    return body
+
+
+def _elsewhere() -> None:
+    """Stand for a command that was not asked for."""
+
+
+def _told(error: Exception) -> int:
+    """Tell of an error in the way that suits it, and return the exit code."""
+    if os.environ.get("HOMING_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, CommandFailed):
+        lines, code = error.lines, error.code
+    elif isinstance(error, typer.TyperException):
+        command = getattr(getattr(error, "ctx", None), "command_path", "homing")
+        lines, code = (f"{error.format_message().rstrip('.')}; see: {command} --help",), WRONG_USE
+    else:
+        failure = explain(error)
+        lines, code = failure.lines, failure.code
+    for line in lines:
+        print(as_line(line), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Which records of the trace are shown: filters, and a cap on how many a second."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from actors.trace.record import Record, fields_of
+from config.keys import PublicKey
+
+CAP_WINDOW_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a record must be about; an empty filter lets everything through."""
+
+    peers: frozenset[PublicKey] = frozenset()
+    types: frozenset[str] = frozenset()  # tags: "offer_received"
+    actor: str = ""  # "guard", "relays", "peer/<key>/guard": receiver or sender
+    lost: bool = False  # only what no machine has handled
+
+    def admits(self, record: Record) -> bool:
+        """Tell whether this record is wanted."""
+        if self.lost and record.kind == "delivered":
+            return False
+        if self.types and record.tag not in self.types:
+            return False
+        if self.actor and not (_is_actor(record.to, self.actor) or _is_actor(sender_of(record), self.actor)):
+            return False
+        return not self.peers or any(_concerns(record, key) for key in self.peers)
+
+
+def sender_of(record: Record) -> str:
+    """Return the sending actor's name, without its process."""
+    return record.sender.rpartition("@")[0]
+
+
+def tag_of(text: str) -> str:
+    """Return the tag of a message type, written as tag or as class name: OfferReceived is offer_received."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text.strip()).lower()
+
+
+def newest(records: Iterable[Record], count: int | None) -> list[Record]:
+    """Return the last `count` records (None: all) in the order in which they happened."""
+    ordered = sorted(records, key=lambda record: (record.at, record.id))
+    return ordered if count is None else ordered[max(len(ordered) - count, 0) :]
+
+
+class Cap:
+    """Lets at most `limit` records a second through and counts the others."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._began_at, self._passed, self._suppressed = limit, float("-inf"), 0, 0
+
+    def admits(self, now: float) -> bool:
+        """Tell whether one more may be shown at `now`."""
+        if now - self._began_at >= CAP_WINDOW_S:
+            self._began_at, self._passed = now, 0
+        self._passed += 1
+        if self._passed > self._limit:
+            self._suppressed += 1
+            return False
+        return True
+
+    def take_suppressed(self, now: float, *, end: bool = False) -> int:
+        """Return how many were held back, once their second is over (or at the end), and forget them."""
+        if not end and now - self._began_at < CAP_WINDOW_S:
+            return 0
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+def _is_actor(name: str, wanted: str) -> bool:
+    return name == wanted or name.rpartition("/")[2] == wanted
+
+
+def _concerns(record: Record, key: PublicKey) -> bool:
+    own = f"peer/{key}/"
+    if record.to.startswith(own) or record.sender.startswith(own):
+        return True
+    # Mail of the node's own actors names the peer in a field; looked for in the bytes first, since decoding costs.
+    return key.encode() in record.body and _mentions(fields_of(record), key)
+
+
+def _mentions(value: object, key: PublicKey) -> bool:
+    if isinstance(value, dict):
+        return any(_mentions(part, key) for part in value.values())
+    if isinstance(value, list):
+        return any(_mentions(part, key) for part in value)
+    return value == key
