@@ -61,7 +61,7 @@ class PacketPath:
         entropy: Callable[[int], bytes],
         rng: random.Random,
     ) -> None:
-        self.drops: dict[str, int] = {}  # of what belongs to no peer: reason -> how many
+        self._drops: dict[str, int] = {}
         self._local = LocalStatic(private_key)
         self._gate = HandshakeGate(self._local.public, entropy)
         self._mtu, self._timestamp, self._entropy, self._rng = mtu, timestamp, entropy, rng
@@ -71,6 +71,16 @@ class PacketPath:
         self._indices = SessionIndices(entropy)
         self._allowed: AllowedIps[PublicKey] = AllowedIps()
         self._wake_at: float | None = None  # no timer is due before; perhaps none is due then
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """What was dropped and belongs to no peer: reason -> how many."""
+        at_gate = {
+            "wrong_mac1": self._gate.counters.wrong_mac1,
+            "cookie_demanded": self._gate.counters.cookies_sent,
+            "rate_limited": self._gate.counters.rate_limited,
+        }
+        return {**self._drops, **{reason: count for reason, count in at_gate.items() if count}}
 
     @property
     def peer_count(self) -> int:
@@ -253,15 +263,15 @@ class PacketPath:
                 self._handle_cookie_reply(message, sender, now)
                 return
             verdict = self._gate.admit(datagram, _source(via), now)
-            if verdict == "dropped":
-                self._count("not_admitted")
-            elif verdict != "admitted":
-                self._count("cookie_demanded")
-                self._outbox.send(via, [verdict])
-            elif isinstance(message, Initiation):
-                self._handle_initiation(message, via, sender, now)
-            else:
-                self._handle_response(message, via, sender, now)
+            match verdict, message:
+                case "dropped", _:
+                    pass  # the gate has counted it
+                case "admitted", Initiation():
+                    self._handle_initiation(message, via, sender, now)
+                case "admitted", Response():
+                    self._handle_response(message, via, sender, now)
+                case bytes(), _:
+                    self._outbox.send(via, [verdict])
         except InvalidMessage:
             self._count("handshake_refused")
 
@@ -336,7 +346,7 @@ class PacketPath:
 
     def _count(self, reason: str, datagrams: int = 1) -> None:
         if datagrams:
-            self.drops[reason] = self.drops.get(reason, 0) + datagrams
+            self._drops[reason] = self._drops.get(reason, 0) + datagrams
 
 
 def _source(via: Via) -> bytes:
