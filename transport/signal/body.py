@@ -100,20 +100,10 @@ def decode_envelope(data: bytes) -> Envelope:
 
 def encode_body(body: OwnBody) -> bytes:
     """Return the bytes to seal.  Raises LocalProtocolError for what a receiver would not understand."""
-    match body:
-        case Offer(description):
-            message = _from_description(description, pb.Body.OFFER)
-        case Answer(description):
-            message = _from_description(description, pb.Body.ANSWER)
-        case Candidate(text):
-            if not 0 < len(text) <= MAX_CANDIDATE_LEN:
-                raise LocalProtocolError(f"candidate of {len(text)} characters; 1 to {MAX_CANDIDATE_LEN} would do")
-            message = pb.Body(type=pb.Body.CANDIDATE, payload=text)
-        case GoIdle():
-            message = pb.Body(type=pb.Body.GO_IDLE)
-        case Heartbeat():
-            message = pb.Body(type=pb.Body.HEARTBEAT)
-    data: bytes = message.SerializeToString()
+    try:
+        data: bytes = _to_message(body).SerializeToString()
+    except ValueError as error:  # a number that its field does not hold
+        raise LocalProtocolError(f"{type(body).__name__}: {error}") from None
     return data
 
 
@@ -166,6 +156,22 @@ def received(body: Body, peer: PublicKey, nonce: bytes) -> SignalReceived | None
             return GoIdleReceived(peer=peer, nonce=nonce)
         case Heartbeat() | Other():
             return None
+
+
+def _to_message(body: OwnBody) -> pb.Body:
+    match body:
+        case Offer(description):
+            return _from_description(description, pb.Body.OFFER)
+        case Answer(description):
+            return _from_description(description, pb.Body.ANSWER)
+        case Candidate(text):
+            if not 0 < len(text) <= MAX_CANDIDATE_LEN:
+                raise LocalProtocolError(f"candidate of {len(text)} characters; 1 to {MAX_CANDIDATE_LEN} would do")
+            return pb.Body(type=pb.Body.CANDIDATE, payload=text)
+        case GoIdle():
+            return pb.Body(type=pb.Body.GO_IDLE)
+        case Heartbeat():
+            return pb.Body(type=pb.Body.HEARTBEAT)
 
 
 def _from_description(description: Description, kind: pb.Body.Type) -> pb.Body:
