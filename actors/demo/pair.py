@@ -8,16 +8,14 @@ The demo shows it, the namespace tests and the benchmarks break it.
 
 import base64
 import json
-import os
 import re
 import secrets
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -242,12 +240,26 @@ class Pair:
         """Run a homing command at this end and return what it prints."""
         return end.host.exec(*homing(*arguments))
 
-    def status(self, end: End) -> dict[str, Any]:
-        """Return `homing status --json` of this end."""
-        found = self.command(
-            end, "status", "--node", end.name, "--run-directory", str(self.directory / "run"), "--json"
-        )
-        return dict(json.loads(found))
+    def status_text(self, end: End) -> str:
+        """Return what `homing status` shows at this end."""
+        return self.command(end, "status", *self._of(end))
+
+    def path(self, end: End) -> str:
+        """Return the kind of path that this end's status names for its one peer; "" while it is not connected."""
+        (peer,) = json.loads(self.command(end, "status", "--json", *self._of(end)))["peers"]
+        return str(peer["path"]) if peer["state"] == "connected" else ""
+
+    def trace_text(self, end: End, since_s: float, types: Sequence[str]) -> str:
+        """Return what `homing trace` shows of this end's past, of these message types."""
+        return self.command(end, "trace", "--since", f"{since_s:.1f}s", "--type", ",".join(types), *self._of(end))
+
+    def trace_records(self, end: End, since_s: float) -> list[dict[str, Any]]:
+        """Return the records of this end's past, oldest first."""
+        found = self.command(end, "trace", "--since", f"{since_s:.1f}s", "--json", *self._of(end))
+        return [json.loads(line) for line in found.splitlines()]
+
+    def _of(self, end: End) -> tuple[str, ...]:
+        return ("--node", end.name, "--run-directory", str(self.directory / "run"))
 
     def child(self, end: End, process: str) -> int:
         """Return the process id of this end's `control-0` or `packet` process."""
@@ -321,8 +333,3 @@ def homing(*arguments: str) -> list[str]:
 def traffic(*arguments: str) -> list[str]:
     """Return the command line of one end of the traffic."""
     return [sys.executable, "-m", "actors.demo.traffic", *arguments]
-
-
-def stop_process(pid: int, how: signal.Signals) -> None:
-    """Send a signal to one process that this set-up started."""
-    os.kill(pid, how)

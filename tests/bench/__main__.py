@@ -1,0 +1,35 @@
+"""Measure every figure of the README, one JSON object a line: `python -m tests.bench [NAME ...]`."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench import agent, datapath, mail, relay, world
+
+FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
+    "up": lambda: agent.up(agent.RUNS),
+    "relay_restart": lambda: agent.relay(agent.RUNS),
+    "control": lambda: agent.control(agent.RUNS),
+    "packet": lambda: agent.packet(agent.RUNS),
+    "mail": mail.measure,
+    "datapath": datapath.measure,
+    "relay": relay.measure,
+    "memory": lambda: agent.memory(1),
+    "world": world.measure,
+}
+
+
+def main() -> int:
+    """Measure what was named, or everything."""
+    unknown = [name for name in sys.argv[1:] if name not in FIGURES]
+    if unknown:
+        print(f"bench: no figure named {', '.join(unknown)}; there are {', '.join(FIGURES)}", file=sys.stderr)
+        return 2
+    for name in sys.argv[1:] or FIGURES:
+        print(json.dumps({name: FIGURES[name]()}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

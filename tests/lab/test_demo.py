@@ -1,0 +1,68 @@
+"""`homing demo` as a user runs it: real namespaces, NATs, servers, agents."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = [sys.executable, "-m", "actors.cli", "demo"]
+
+
+def leftovers(pid: int) -> list[str]:
+    """Return what a demo of that process id left behind."""
+    names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return re.findall(rf"homing-demo-{pid}\S*", names + running)
+
+
+def demo_directories() -> set[Path]:
+    return set(Path("/tmp").glob("homing-*"))
+
+
+@pytest.mark.netns
+def test_the_demo_reports_its_figures_and_leaves_nothing_behind() -> None:
+    before = demo_directories()
+    demo = subprocess.Popen([*DEMO, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = demo.communicate(timeout=180)
+    assert demo.returncode == 0, err
+    figures = json.loads(out)
+    assert figures["ok"] is True
+    assert figures["path"] == "relayed"
+    assert 0 < figures["rtt_ms"] < 1000
+    assert figures["transfer_mbit_s"] > 0
+    assert figures["up_s"] > 0
+    assert figures["relay_restart_outage_s"] > 0  # the fault was real: it was felt
+    assert leftovers(demo.pid) == []
+    assert demo_directories() == before
+
+
+@pytest.mark.netns
+def test_the_demo_cleans_up_after_control_c() -> None:
+    before = demo_directories()
+    demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "Two agents start" in line:
+            break
+    time.sleep(0.3)  # in the midst of it
+    os.killpg(demo.pid, signal.SIGINT)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert err.strip() == "homing: stopped; everything the demo made is gone"
+    assert leftovers(demo.pid) == []
+    assert demo_directories() == before
+
+
+@pytest.mark.process
+def test_without_root_the_demo_says_what_it_needs() -> None:
+    done = subprocess.run(
+        DEMO, capture_output=True, text=True, user="nobody", check=False, env={"PATH": os.environ["PATH"], "HOME": "/"}
+    )
+    assert done.returncode == 1
+    assert done.stderr == "homing: network namespaces need root; run it with sudo\n"
