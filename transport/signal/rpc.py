@@ -22,6 +22,7 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 UNKNOWN = grpc.StatusCode.UNKNOWN
 RpcError: type[Exception] = grpc.aio.AioRpcError
+InternalError: type[Exception] = grpc.aio.InternalError
 
 Metadata = Sequence[tuple[str, str]]
 Options = Sequence[tuple[str, int]]

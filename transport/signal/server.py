@@ -126,7 +126,10 @@ class SignalServer:
             for delivery in registration.queue:
                 delivery.written.cancel()
         if registration.ended.done():
-            await context.abort(*registration.ended.result())
+            try:
+                await context.abort(*registration.ended.result())
+            except rpc.InternalError:  # a client that did not read went away before it was told
+                raise asyncio.CancelledError from None
 
     def _register(self, peer: str, registration: _Registration) -> None:
         before = self._registry.get(peer)
