@@ -37,7 +37,7 @@ def execute(arguments: Sequence[str]) -> int:
     except SystemExit:  # typer met the broken pipe first
         return 0
     except Exception as error:
-        return _told(error)
+        return _told(error, arguments)
     # typer turns an interrupt into the shell's code for it; ours for "not done" is FAILED.
     return FAILED if result == 128 + signal.SIGINT else result if isinstance(result, int) else 0
 
@@ -53,7 +53,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback()(_root)
-    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    wanted = _wanted(arguments)
     for name, summary in SUMMARIES.items():
         if name == "key" and name == wanted:
             app.add_typer(_module(name).app, name=name, help=summary)
@@ -107,6 +107,11 @@ BODIES: dict[str, Callable[..., Any]] = {"demo": demo}
 """Commands whose options stand here; all others are the function `run` of their module."""
 
 
+def _wanted(arguments: Sequence[str]) -> str | None:
+    """Return the command that was asked for: the first argument that is no option."""
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
 def _module(name: str) -> Any:
     return import_module(f"actors.cli.{name}")
 
@@ -120,21 +125,28 @@ def _elsewhere() -> None:
     """Stand for a command that was not asked for."""
 
 
-def _told(error: Exception) -> int:
+def _told(error: Exception, arguments: Sequence[str]) -> int:
     """Tell of an error in the way that suits it, and return the exit code."""
     if os.environ.get("HOMING_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, CommandFailed):
         lines, code = error.lines, error.code
-    elif isinstance(error, typer.TyperException):
-        command = getattr(getattr(error, "ctx", None), "command_path", "homing")
-        lines, code = (f"{error.format_message().rstrip('.')}; see: {command} --help",), WRONG_USE
+    elif (message := _usage_message(error)) is not None:
+        wanted = _wanted(arguments)
+        command = getattr(getattr(error, "ctx", None), "command_path", f"homing {wanted}" if wanted else "homing")
+        lines, code = (f"{message.rstrip('.')}; see: {command} --help",), WRONG_USE
     else:
         failure = explain(error)
         lines, code = failure.lines, failure.code
     for line in lines:
         print(as_line(line), file=sys.stderr)
     return code
+
+
+def _usage_message(error: Exception) -> str | None:
+    """Return what typer has against the arguments; None if the error is not typer's (its class has no settled home)."""
+    format_message = getattr(error, "format_message", None)
+    return str(format_message()) if callable(format_message) else None
 
 
 if __name__ == "__main__":

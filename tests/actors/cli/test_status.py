@@ -1,0 +1,141 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.cli.running import boot_now
+from tests.actors.cli.console import Result, failure, homing, really
+from tests.actors.cli.fake_agent import FakeAgent, child, control, packet, peer, supervisor, tunnel
+from tests.config.samples import BOB, CAROL
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent]:
+    monkeypatch.setenv("HOMING_NODE_RUN_DIRECTORY", str(tmp_path / "run"))
+    with FakeAgent(tmp_path / "run") as fake:
+        fake.write_usual()
+        yield fake
+
+
+def status(capsys: pytest.CaptureFixture[str], *arguments: str) -> Result:
+    return homing(capsys, "status", *arguments)
+
+
+def test_the_whole_truth_on_one_screen(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    result = status(capsys)
+    assert (result.code, result.error) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].startswith("node alice, process ")
+    assert lines[1] == "  signal http://203.0.113.1:10000: connected for 1 min 30 s"
+    assert lines[2] == "  relay (home) rel://203.0.113.1:8080: connected for 1 min 20 s"
+    assert lines[4].split() == ["PEER", "STATE", "PATH", "LAST", "PROOF", "RTT", "RECEIVED", "SENT", "RECOVERIES"]
+    assert lines[5].split()[:4] == ["bob", "connected", "relayed", "rel://203.0.113.1:8080"]
+    assert "12.3 ms  1.23 MB   89 B  0" in lines[5]
+    assert lines[6] == "    not direct: no ICE yet"
+    assert lines[-1].startswith("processes: supervisor spoke ")
+
+
+def test_json_says_the_same(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(status(capsys, "--json").out)
+    assert (found["node"], found["running"]) == ("alice", True)
+    (bob,) = found["peers"]
+    assert (bob["name"], bob["public_key"], bob["state"], bob["path"]) == ("bob", BOB, "connected", "relayed")
+    assert 2.0 <= bob["proof_age_s"] < 30
+    assert [one["process"] for one in found["processes"]] == ["supervisor", "control-0", "packet"]
+
+
+def test_one_peer_in_detail(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    lost = peer(now, recoveries=2, last_recovery_s=0.8, last_recovery_cause="the relay link closed")
+    agent.write([control(now, lost, peer(now, CAROL, name="carol")), packet(now, tunnel(now, drops={"replay": 3}))])
+    out = status(capsys, "bob").out
+    assert f"public key      {BOB}" in out
+    assert "last recovery   took 800 ms, after: the relay link closed" in out
+    assert "dropped         replay 3" in out
+    assert "speaks          homing" in out
+    assert "carol" not in out
+    assert [one["name"] for one in json.loads(status(capsys, CAROL[:8], "--json").out)["peers"]] == ["carol"]
+
+
+def test_an_unknown_peer(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure(capsys, "status", "dave") == "no peer dave; known are: bob"
+
+
+def test_what_a_hung_agent_said_last_is_called_old(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    agent.write(
+        [supervisor(now), control(now, age_s=70), packet(now, tunnel(now, heard_relayed_at=now - 70), age_s=70)]
+    )
+    result = status(capsys)
+    assert result.code == 0
+    assert "note: packet has been silent for 70 s: what it said is that old" in result.out
+    assert "connected  relayed" not in result.out
+    assert "control-0 spoke 1 min 1" in result.out
+
+
+def test_restarts_are_told(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    restarted = child("packet", state="waiting", restarts=3, reason="killed by SIGKILL", unhealthy=True)
+    agent.write([supervisor(now, child("control-0"), restarted)])
+    assert "packet is waiting, restarted 3 times (last: killed by SIGKILL), unhealthy" in status(capsys).out
+
+
+def test_what_a_remote_said_stays_on_its_line(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    agent.write([control(now, peer(now, reason="x\nnode forged\x1b[2J"))])
+    out = status(capsys).out
+    assert "    x\\nnode forged\\x1b[2J\n" in out
+
+
+def test_a_broken_snapshot_does_not_hide_the_others(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    (agent.directory / "status-control-0.json").write_bytes(b'{"process": ')
+    result = status(capsys)
+    assert result.code == 0
+    assert "note: status-control-0.json cannot be read" in result.out
+    assert BOB[:8] in result.out
+
+
+def test_an_agent_that_has_ended(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.die()
+    result = status(capsys)
+    assert result.code == 1
+    assert "node alice, not running; what follows is its last word" in result.out
+    assert result.error == "homing: the agent alice is not running; start it with: homing up -c FILE\n"
+
+
+@pytest.mark.parametrize(("check", "word"), [("live", "live"), ("ready", "ready"), ("startup", "started")])
+def test_checks_answer_by_exit_code(
+    check: str, word: str, agent: FakeAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = status(capsys, "--check", check)
+    assert (result.code, result.out, result.error) == (0, f"alice is {word}\n", "")
+    agent.die()
+    assert failure(capsys, "status", "--check", check) == f"alice is not {word}: the agent is not running"
+    result = status(capsys, "--check", check, "--json")
+    assert json.loads(result.out) == {"check": check, "ok": False, "reason": "the agent is not running"}
+    assert result.code == 1
+
+
+def test_no_agent_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HOMING_NODE_RUN_DIRECTORY", str(tmp_path / "none"))
+    for command in ("status", "down", "trace"):
+        line = failure(capsys, command)
+        assert line == f"no agent runs here ({tmp_path / 'none'} holds none); start one with: homing up -c FILE"
+
+
+def test_several_agents(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeAgent(agent.directory.parent, "bert") as other:
+        other.write_usual()
+        assert failure(capsys, "status") == "several agents are here: alice, bert; choose one with --node NAME"
+        assert status(capsys, "--node", "bert").out.startswith("node bert")
+        other.die()
+        assert status(capsys).out.startswith("node alice")
+    assert "no agent carl runs here" in failure(capsys, "status", "--node", "carl")
+
+
+@pytest.mark.process
+def test_the_real_program_reads_the_same_files(agent: FakeAgent) -> None:
+    result = really("status", "--run-directory", str(agent.directory.parent), "--json")
+    assert (result.code, result.error) == (0, "")
+    assert json.loads(result.out)["peers"][0]["name"] == "bob"
