@@ -22,7 +22,15 @@ from transport.errors import RemoteProtocolError
 WIRE_VERSION: Final = 1
 
 Envelope = tuple[str, str, int, int, int, int, float, int, bytes]
-TO, SENDER, SEQ, ID, CAUSE, TRACE, SENT_AT, FLAGS, BODY = range(9)
+TO: Final = 0
+SENDER: Final = 1
+SEQ: Final = 2
+ID: Final = 3
+CAUSE: Final = 4
+TRACE: Final = 5
+SENT_AT: Final = 6
+FLAGS: Final = 7
+BODY: Final = 8
 
 _ENVELOPE_TYPES: Final = (str, str, int, int, int, int, float, int, bytes)
 _FRAME_TYPES: Final = (int, str, int, int, int, tuple)

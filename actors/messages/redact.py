@@ -6,6 +6,7 @@ is a keyed hash: equal secrets have equal placeholders within a run, and tell no
 """
 
 import hashlib
+import types
 import typing
 from collections.abc import Iterator
 
@@ -17,7 +18,10 @@ MARK = b"secret:"  # what a placeholder begins with, as far as there is room
 _FILLER = b"*"
 _HASH_LEN = 4
 
+_Path = tuple[str, ...]
+
 _carriers: dict[type[msgspec.Struct], tuple[str, ...]] = {}
+_paths: dict[type[msgspec.Struct], tuple[_Path, ...]] = {}
 
 
 class Redactor:
@@ -28,9 +32,7 @@ class Redactor:
 
     def redact(self, message: msgspec.Struct, body: bytes) -> bytes:
         """Return the message's encoding `body` with every secret replaced; the same object when it holds none."""
-        if not carriers(type(message)):
-            return body
-        for secret in secrets_in(message):
+        for secret in secrets_of(message):
             if secret.value:
                 body = body.replace(_encoded(secret.value), _encoded(self.placeholder(secret.value)))
         return body
@@ -41,8 +43,30 @@ class Redactor:
         return (MARK + digest).ljust(len(secret), _FILLER)[: len(secret)]
 
 
+def secrets_of(message: msgspec.Struct) -> list[Secret]:
+    """Return every secret in a message."""
+    found: list[Secret] = []
+    for path in paths(type(message)):
+        value: object = message
+        for name in path:
+            value = getattr(value, name)
+            if value is None:
+                break
+        else:
+            found.extend((value,) if isinstance(value, Secret) else _secrets_within(value))
+    return found
+
+
+def paths(struct: type[msgspec.Struct]) -> tuple[tuple[str, ...], ...]:
+    """Return the ways to all that can hold a secret in this message type: attribute names, down to a container."""
+    known = _paths.get(struct)
+    if known is None:
+        known = _paths[struct] = tuple(_find_paths(struct))
+    return known
+
+
 def carriers(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the names of the fields of this message type that can hold a secret, however deep."""
+    """Return the names of the fields of this type that can hold a secret, however deep."""
     known = _carriers.get(struct)
     if known is None:
         _carriers[struct] = ()  # a type that contains itself ends here
@@ -51,20 +75,20 @@ def carriers(struct: type[msgspec.Struct]) -> tuple[str, ...]:
     return known
 
 
-def secrets_in(value: object) -> Iterator[Secret]:
-    """Yield every secret in a message or a part of one."""
-    if isinstance(value, Secret):
-        yield value
-    elif isinstance(value, msgspec.Struct):
-        for name in carriers(type(value)):
-            yield from secrets_in(getattr(value, name))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from secrets_in(key)
-            yield from secrets_in(item)
-    elif isinstance(value, (tuple, list, set, frozenset)):
-        for item in value:
-            yield from secrets_in(item)
+def _find_paths(struct: type[msgspec.Struct]) -> Iterator[_Path]:
+    for field in msgspec.structs.fields(struct):
+        if field.name not in carriers(struct):
+            continue
+        inner = [part for part in _alternatives(field.type) if _can_hold(part)]
+        if len(inner) == 1 and isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct):
+            below = ((),) if inner[0] is Secret else paths(inner[0])
+            yield from ((field.name, *path) for path in below)
+        else:
+            yield (field.name,)
+
+
+def _alternatives(hint: object) -> tuple[object, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _can_hold(hint: object) -> bool:
@@ -73,6 +97,20 @@ def _can_hold(hint: object) -> bool:
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return bool(carriers(hint))
     return any(_can_hold(part) for part in typing.get_args(hint))
+
+
+def _secrets_within(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        yield from secrets_of(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _secrets_within(key)
+            yield from _secrets_within(item)
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        for item in value:
+            yield from _secrets_within(item)
 
 
 def _encoded(value: bytes) -> bytes:

@@ -37,7 +37,7 @@ def claim(run_dir: Path, process: str) -> int:
 
     Socket files that an earlier incarnation left behind are removed.
     """
-    descriptor = os.open(run_dir / f"{process}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(run_dir / f"{process}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -50,6 +50,11 @@ def claim(run_dir: Path, process: str) -> int:
             if stale.stem.removeprefix(f"{prefix}{process}-").isdigit():
                 stale.unlink(missing_ok=True)
     return descriptor
+
+
+def release(descriptor: int) -> None:
+    """Give a claimed name back."""
+    os.close(descriptor)
 
 
 def mail_name(process: str, incarnation: int) -> str:
@@ -70,7 +75,7 @@ class Receiver:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: list[str]) -> None:
         self.socket = _open(context, zmq.ROUTER)
         for endpoint in endpoints:
-            self.socket.bind(endpoint)
+            _bind(self.socket, endpoint)
         self.fd = _number(self.socket, zmq.FD)
 
     def receive(self) -> bytes | None:
@@ -117,7 +122,7 @@ class Publisher:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frames: int) -> None:
         self.socket = _open(context, zmq.XPUB, frames)
         self.socket.set(zmq.XPUB_NODROP, 1)
-        self.socket.bind(endpoint)
+        _bind(self.socket, endpoint)
         self.fd = _number(self.socket, zmq.FD)
         self._prefixes: set[bytes] = set()
 
@@ -151,7 +156,7 @@ class Answerer:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
         self.socket = _open(context, zmq.REP)
-        self.socket.bind(endpoint)
+        _bind(self.socket, endpoint)
         self.fd = _number(self.socket, zmq.FD)
 
     def request(self) -> bytes | None:
@@ -179,6 +184,13 @@ def _open(context: zmq.Context[zmq.Socket[bytes]], kind: int, frames: int = FRAM
     socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     return socket
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind; a socket file is open to all who may enter its directory, which is closed to others."""
+    socket.bind(endpoint)
+    if endpoint.startswith("ipc://"):
+        Path(endpoint.removeprefix("ipc://")).chmod(0o666)
 
 
 def _number(socket: zmq.Socket[bytes], option: int) -> int:
