@@ -1,0 +1,138 @@
+"""`homing relay`: runs a relay server until SIGTERM or Ctrl-C."""
+
+import asyncio
+import os
+import resource
+import signal
+import ssl
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from actors.cli.errors import HINTS, WRONG_USE, CommandFailed
+from config.files import UnusableFile, read_relay_secret
+from config.keys import Secret
+from config.logs import setup
+from config.schema import LogSection
+from transport.drivers.certificates import UnusableCertificate, server_context
+from transport.drivers.relay_server import Service
+from transport.relay.auth import key_of
+from transport.relay.server import RelayServer
+from transport.relay.urls import InvalidRelayUrl, instance_url
+
+LEVELS = ("debug", "info", "warning", "error")
+VARIABLE = "HOMING_RELAY_SECRET"
+
+
+def run(
+    *,
+    listen: str = ":33080",
+    exposed_url: str = "",
+    secret_file: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    health_port: int | None = None,
+    log_level: str = "info",
+) -> int:
+    """Serve on `listen` (HOST:PORT; without HOST every address) until SIGTERM, and return the exit code.
+
+    Peers are told the exposed URL (rel://HOST:PORT, or rels:// with TLS) and must reach it.  The secret that is shared
+    with the agents is the one line of --secret-file, or the variable HOMING_RELAY_SECRET.  With --health-port:
+    http://127.0.0.1:PORT/health and /metrics.
+
+    Example: homing relay --listen :33080 --exposed-url rel://relay.example.com:33080 --secret-file relay.secret
+    """
+    host, port = _parse_listen(listen)
+    if log_level not in LEVELS:
+        raise CommandFailed(f"--log-level {log_level}: one of {', '.join(LEVELS)} would do", code=WRONG_USE)
+    if not exposed_url:
+        would_do = "give --exposed-url rel://HOST:PORT, as agents reach this server"
+        raise CommandFailed(f"no URL to tell the peers; {would_do}", code=WRONG_USE)
+    tls = _tls(tls_cert, tls_key)
+    try:
+        url = instance_url(exposed_url, tls=tls is not None)
+    except InvalidRelayUrl as error:
+        raise CommandFailed(f"--exposed-url: {error}", code=WRONG_USE) from None
+    server = RelayServer(url, key_of(_secret(secret_file)), time.time)
+    setup(LogSection(level=log_level), "relay")
+    _raise_descriptor_limit()
+    asyncio.run(_serve(Service(server), url, (host, port), tls, (health_port, tls_cert)))
+    return 0
+
+
+async def _serve(
+    service: Service,
+    url: str,
+    address: tuple[str | None, int],
+    tls: ssl.SSLContext | None,
+    health: tuple[int | None, Path | None],
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health_port, certificate_file = health
+    if health_port is not None:
+        await _listen("--health-port", "127.0.0.1", health_port, _health(service, certificate_file).listen(health_port))
+    host, port = address
+    port = await _listen("--listen", host, port, service.listen(host, port, tls))
+    logger.bind(address=f"{host or '*'}:{port}", url=url, tls=tls is not None).info("relay server listens")
+    await stop.wait()
+    logger.bind(peers=service.server.peers).info("relay server stops")
+    await service.drain()
+
+
+async def _listen(option: str, host: str | None, port: int, listening: Any) -> Any:
+    try:
+        return await listening
+    except OSError as error:
+        hint = HINTS.get(error.errno or 0)
+        text = os.strerror(error.errno) if error.errno else str(error)
+        raise CommandFailed(f"{option} {host or '*'}:{port}: {text}" + (f"; {hint}" if hint else "")) from None
+
+
+def _health(service: Service, certificate_file: Path | None) -> Any:
+    # Imported only when it is asked for: reading certificates costs 45 ms of the start.
+    return import_module("transport.drivers.relay_health").Health(service, certificate_file)
+
+
+def _parse_listen(listen: str) -> tuple[str | None, int]:
+    host, colon, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= 0xFFFF) or (":" in host and not bracketed):
+        would_do = "HOST:PORT, [IPV6]:PORT or :PORT would do, with a port of 0 to 65535"
+        raise CommandFailed(f"--listen {listen}: {would_do}", code=WRONG_USE)
+    return (host[1:-1] if bracketed else host) or None, int(port)
+
+
+def _secret(file: Path | None) -> Secret:
+    if file is not None:
+        try:
+            return read_relay_secret(file)
+        except UnusableFile as error:
+            raise CommandFailed(f"--secret-file: {error}") from None
+    text = os.environ.get(VARIABLE, "")
+    if not text:
+        would_do = f"give --secret-file FILE, or the variable {VARIABLE}"
+        raise CommandFailed(f"no secret to tell our peers from strangers by; {would_do}", code=WRONG_USE)
+    return Secret(text.encode())
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise CommandFailed("--tls-cert and --tls-key: one without the other; TLS needs both", code=WRONG_USE)
+    try:
+        return server_context(str(certificate), str(key))
+    except UnusableCertificate as error:
+        raise CommandFailed(f"--tls-cert, --tls-key: {error}") from None
+
+
+def _raise_descriptor_limit() -> None:
+    """Let as many connections in as the system allows: each is a descriptor."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,56 @@
+"""When a client pings its link, and when it gives the link up."""
+
+import pytest
+
+from transport.relay.probe import LinkProbe
+
+
+def run(probe: LinkProbe, until: float) -> list[tuple[float, str]]:
+    """Call the probe when it is due, up to `until`, and return what it wanted."""
+    done: list[tuple[float, str]] = []
+    while probe.due_at <= until:
+        at = probe.due_at
+        verdict = probe.handle_timeout(at)
+        assert verdict is not None, "it asked to be called"
+        done.append((at, verdict))
+        if verdict == "dead":
+            break
+    return done
+
+
+def test_a_link_in_use_that_says_nothing_is_dead_after_three_seconds() -> None:
+    probe = LinkProbe(now=0.0)
+    probe.sent(10.0)
+    assert run(probe, 60.0) == [(11.0, "ping"), (12.0, "ping"), (13.0, "dead")]
+
+
+def test_an_idle_link_that_says_nothing_is_dead_after_25_seconds() -> None:
+    assert run(LinkProbe(now=0.0), 60.0) == [(15.0, "ping"), (20.0, "ping"), (25.0, "dead")]
+
+
+def test_anything_heard_begins_anew() -> None:
+    probe = LinkProbe(now=0.0)
+    probe.sent(0.0)
+    assert run(probe, 2.5) == [(1.0, "ping"), (2.0, "ping")]
+    probe.heard(2.5)
+    assert run(probe, 17.4) == []
+    assert run(probe, 17.5) == [(17.5, "ping")]
+
+
+def test_an_answered_ping_gives_the_round_trip() -> None:
+    probe = LinkProbe(now=0.0)
+    assert run(probe, 15.0) == [(15.0, "ping")]
+    probe.pong(15.2)
+    assert probe.rtt_s == pytest.approx(0.2)
+    assert probe.due_at == pytest.approx(30.2)
+
+
+def test_sending_while_an_idle_ping_is_out_shortens_the_wait_but_gives_a_second() -> None:
+    probe = LinkProbe(now=0.0)
+    assert run(probe, 15.0) == [(15.0, "ping")]
+    probe.sent(18.0)
+    assert run(probe, 60.0) == [(19.0, "ping"), (20.0, "dead")]
+
+
+def test_nothing_is_due_before_its_time() -> None:
+    assert LinkProbe(now=0.0).handle_timeout(14.9) is None
