@@ -66,11 +66,17 @@ class PeerPath:
         return None if self._sent_at is None or self._silent else self._sent_at + SILENCE_S
 
     def silence(self, now: float) -> PathSilent | None:
-        """Return the report that is due."""
+        """Return the report that is due.
+
+        From now on the kernel chooses the address to send from: the one that was asked may lie on an interface that
+        leads nowhere by now.  The next datagram heard names it anew.
+        """
         due_at = self.silent_at()
         if due_at is None or now < due_at or self._sent_at is None or self.via is None:
             return None
         self._silent = True
+        if isinstance(self.via, DirectVia):
+            self.via = DirectVia(self.via.endpoint, None)
         return PathSilent(peer=self._peer, path=self.kind, sent_at=self._sent_at, generation=self.via.generation)
 
     def current(self) -> Path | None:

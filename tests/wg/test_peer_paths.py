@@ -217,6 +217,21 @@ def test_silence_ends_when_something_is_heard_and_that_is_told_at_once() -> None
     assert [report.path for report in a.told(PathSilent)] == ["direct"]
 
 
+def test_in_silence_the_kernel_chooses_the_address_to_send_from() -> None:
+    net = Network()
+    a, b = net.connected()
+    a.send(between(a, b))
+    b.send(between(b, a))
+    assert net.udp[-1][1].local is not None
+    b.send(between(b, a))
+    net.advance(SILENCE_S)
+    b.send(between(b, a))
+    assert net.udp[-1][1].local is None
+    a.send(between(a, b))
+    b.send(between(b, a))
+    assert net.udp[-1][1].local is not None
+
+
 def test_an_answered_packet_is_no_silence() -> None:
     net = Network()
     a, b = net.connected()

@@ -129,7 +129,7 @@ class UdpDriver:
             except BlockingIOError:
                 return batch._replace(datagrams=datagrams[sent:])
             except OSError as error:
-                if error.errno == errno.EINVAL and local is not None:  # the address that was asked is ours no more
+                if local is not None:  # most likely the address that was asked is not ours any more
                     return self._send(batch._replace(local=None, datagrams=datagrams[sent:]))
                 self._count(errno.errorcode.get(error.errno or 0, "unknown"), 1)
         return None
