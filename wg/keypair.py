@@ -30,6 +30,7 @@ from wg.replay import PathCredits, ReplayWindow
 Role = Literal["initiator", "responder"]
 
 NEVER = float("-inf")
+CROSSING_S = 2.0  # two initiations that crossed make their keypairs within a round trip
 REKEY_AFTER_RECEIVE = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT  # s, age (section 6.2)
 
 _TYPE_AND_RECEIVER = struct.Struct("<II")
@@ -137,20 +138,18 @@ class Keypairs:
         self._become(previous=self.previous, current=self.current, following=keypair)
 
     def on_opened(self, keypair: Keypair, *, peer_wins: bool) -> bool:
-        """Take the first use of a keypair by the peer.  Returns whether `current` is another one now.
+        """Take note that the peer uses a keypair.  Returns whether `current` is another one now.
 
-        When both ends initiated at once and both were answered, each holds the other's keypair as its previous one.
-        `peer_wins`, opposite at the two ends, lets them settle on the same: else both would renew it, for ever.
+        Where both ends initiated at once and both were answered, each holds two sessions.  The one initiated by the end
+        that wins (`peer_wins` is opposite at the two) is current at both, or both would renew theirs for ever.
         """
-        if keypair is self.next:
-            self._become(previous=self.current, current=keypair, following=None)
+        crossed = self.current is not None and _crossed(keypair, self.current)
+        if keypair is self.next and crossed and not peer_wins:
+            self._become(previous=keypair, current=self.current, following=None)
+            return False
+        if keypair is self.next or (keypair is self.previous and crossed and peer_wins):
+            self._become(previous=self.current, current=keypair, following=None if keypair is self.next else self.next)
             return True
-        rival = self.current
-        if keypair is self.previous and rival is not None and peer_wins:
-            crossed = keypair.role == "responder" and rival.role == "initiator" and rival.heard_at == NEVER
-            if crossed:
-                self._become(previous=rival, current=keypair, following=self.next)
-                return True
         return False
 
     def clear(self) -> None:
@@ -163,6 +162,12 @@ class Keypairs:
             if keypair is not None and keypair not in kept:
                 self._release(keypair.local_index)
         self.previous, self.current, self.next = kept
+
+
+def _crossed(theirs: Keypair, ours: Keypair) -> bool:
+    """Return whether these two come from initiations that met on their way."""
+    roles = theirs.role == "responder" and ours.role == "initiator"
+    return roles and abs(theirs.created_at - ours.created_at) <= CROSSING_S
 
 
 def _padded(packets: Sequence[Buffer], mtu: int) -> Sequence[Buffer]:
