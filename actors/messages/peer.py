@@ -75,7 +75,7 @@ class PathHindered(msgspec.Struct, frozen=True, kw_only=True, tag="path_hindered
     """Why there is no path yet, in words for the operator; empty: this is in nobody's way any more."""
 
     peer: PublicKey
-    by: Literal["offers", "relay"]
+    by: Literal["offers", "server", "relay"]  # nobody answers; the relay server; the connection over it
     reason: str
 
 

@@ -1,0 +1,172 @@
+"""One relay server as RELAYS sees it: its link, and who waits for it or uses it."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal, assert_never
+
+from actors.messages.status import RelayLinkStatus
+from config.keys import PublicKey
+
+DIAL_S = 10.0  # for the server to accept us; then another attempt is made
+FIRST_RETRY_S = (0.1, 0.3)  # drawn, after an open link was lost
+RETRY_S = 0.5  # after a failed dial; doubles
+LONGEST_RETRY_S = 30.0
+MAX_FOREIGN = 64  # servers that are not configured: remotes name them
+JITTER = (0.5, 1.0)  # of a retry: drawn, so that a restarted server is not met by all at once
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """There is no link.  Dialled at `retry_at` if it is wanted then."""
+
+    since_at: float
+    retry_at: float
+    failures: int = 0  # dials in a row
+    reason: str = ""  # of the last; "": never dialled, or closed by us
+
+
+@dataclass(frozen=True, slots=True)
+class Dialling:
+    """The packet process dials; LinkOpened or LinkClosed ends it, or its limit."""
+
+    link: int
+    since_at: float
+    limit_at: float
+    failures: int
+    reason: str  # of the failure before
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The server accepted us."""
+
+    link: int
+    since_at: float
+    server_ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingOpening:
+    """A relayed connection that waits for the link."""
+
+    generation: int
+    url: str  # as the relay worker named the server
+    limit_at: float
+
+
+@dataclass(slots=True)
+class Server:
+    """One relay server."""
+
+    url: str  # as dialled
+    configured: bool
+    link: Down | Dialling | Up
+    instance_url: str | None = None  # how it last named itself
+    server_ip: str | None = None  # where to dial first
+    waiting: dict[PublicKey, WaitingOpening] = field(default_factory=dict)  # oldest first
+    connections: dict[PublicKey, int] = field(default_factory=dict)  # -> generation, on the link that is up
+    unused_since: float | None = None  # up, and nobody's; None: in use, or not up
+
+    def names(self, url: str) -> bool:
+        """Return whether this URL means this server."""
+        return url in (self.url, self.instance_url)
+
+    def dialled(self, link: int, now: float) -> None:
+        """A dial is on its way."""
+        assert isinstance(self.link, Down), self.link
+        self.link = Dialling(link, now, now + DIAL_S, self.link.failures, self.link.reason)
+
+    def opened(self, instance_url: str, server_ip: str | None, now: float) -> None:
+        """The link is up."""
+        assert isinstance(self.link, Dialling), self.link
+        self.link, self.instance_url = Up(self.link.link, now, server_ip), instance_url
+        self.settle(now)
+
+    def lost(self, reason: str, retry_at: float, now: float) -> None:
+        """An open link ended."""
+        self.link, self.unused_since = Down(now, retry_at, 0, reason), None
+        self.connections.clear()
+
+    def failed(self, reason: str, rng: Random, now: float) -> None:
+        """A dial came to nothing."""
+        assert isinstance(self.link, Dialling), self.link
+        wait_s = min(RETRY_S * 2.0 ** min(self.link.failures, 16), LONGEST_RETRY_S) * rng.uniform(*JITTER)
+        self.link = Down(now, now + wait_s, self.link.failures + 1, reason)
+
+    def closed(self, now: float) -> None:
+        """We closed the link, or stopped the dial: nothing is wrong with the server."""
+        self.link, self.unused_since = Down(now, now), None
+        self.connections.clear()
+
+    def settle(self, now: float) -> None:
+        """Note since when nobody uses the link that is up."""
+        if self.waiting or self.connections:
+            self.unused_since = None
+        elif self.unused_since is None:
+            self.unused_since = now
+
+    def trouble(self) -> str:
+        """Return why nothing can be opened here; "" if nothing is known to be wrong."""
+        match self.link:
+            case Up():
+                return ""
+            case Down(reason=reason) | Dialling(reason=reason):
+                return f"the relay server {self.url} is not reachable: {reason}" if reason else ""
+            case _:
+                assert_never(self.link)
+
+    def status(self, *, home: bool) -> RelayLinkStatus:
+        """Return what the operator sees."""
+        role: Literal["home", "foreign"] = "home" if home else "foreign"
+        since_at, url = self.link.since_at, self.instance_url or self.url
+        match self.link:
+            case Up():
+                return RelayLinkStatus(url=url, role=role, state="connected", since_at=since_at)
+            case Dialling(reason=reason):
+                return RelayLinkStatus(url=url, role=role, state="connecting", reason=reason, since_at=since_at)
+            case Down(reason=reason):
+                return RelayLinkStatus(url=url, role=role, state="waiting", reason=reason, since_at=since_at)
+            case _:
+                assert_never(self.link)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """All relay servers that we use or try to, by the URL that is dialled."""
+
+    by_url: dict[str, Server] = field(default_factory=dict)
+
+    def by_link(self, link: int) -> Server | None:
+        """Return the server of this link."""
+        for server in self.by_url.values():
+            if not isinstance(server.link, Down) and server.link.link == link:
+                return server
+        return None
+
+    def up(self, instance_url: str | None) -> Server | None:
+        """Return the server that is connected under this name."""
+        for server in self.by_url.values():
+            if isinstance(server.link, Up) and server.instance_url == instance_url:
+                return server
+        return None
+
+    def find(self, url: str) -> Server | None:
+        """Return the server that this URL means: one that is up, if there is a choice.
+
+        Two URLs may lead to one server; a second login there would displace the first (relay spec 8, items 18 and 20).
+        """
+        named = self.up(url) or next((server for server in self.by_url.values() if server.names(url)), None)
+        if named is None or isinstance(named.link, Up) or named.instance_url is None:
+            return named
+        return self.up(named.instance_url) or named
+
+    def add(self, url: str, now: float) -> Server | None:
+        """Make room for a server that remotes named.  None: as many as may be are in use."""
+        foreign = [server for server in self.by_url.values() if not server.configured]
+        if len(foreign) >= MAX_FOREIGN:
+            idle = next((other for other in foreign if isinstance(other.link, Down) and not other.waiting), None)
+            if idle is None:
+                return None
+            del self.by_url[idle.url]
+        server = self.by_url[url] = Server(url, False, Down(now, now))
+        return server

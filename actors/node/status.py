@@ -1,0 +1,69 @@
+"""Keeps the newest word of every part of the control side, and has it written each second.
+
+Reporting --SnapshotDue--> Reporting
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, assert_never
+
+import msgspec
+
+from actors.addresses import process_actor
+from actors.effects import Effect, Later
+from actors.messages.node import PeerForgotten, SnapshotDue, StatusInbox
+from actors.messages.process import SaveSnapshot
+from actors.messages.status import ControlStatus, PeerStatus, RelaysStatus, SignalStatus
+from config.keys import PublicKey
+
+SNAPSHOT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """SnapshotDue is set."""
+
+    stale: bool  # something was told since the document was encoded
+
+
+class Status:
+    """Keeps the status table; `process` is where it runs, whose own actor writes the file."""
+
+    inbox: ClassVar[object] = StatusInbox
+
+    def __init__(self, process: str) -> None:
+        self._process = process_actor(process)
+        self._peers: dict[PublicKey, PeerStatus] = {}
+        self._signal: SignalStatus | None = None
+        self._relays: RelaysStatus | None = None
+        self._document = b""
+        self.state = Reporting(stale=True)
+
+    def start(self, now: float) -> list[Effect]:
+        """Write the first document at once."""
+        return [Later(now, SnapshotDue())]
+
+    def handle(self, message: StatusInbox, now: float) -> list[Effect]:
+        """Work on one message."""
+        match message:
+            case PeerStatus():
+                self._peers[message.peer] = message
+            case SignalStatus():
+                self._signal = message
+            case RelaysStatus():
+                self._relays = message
+            case PeerForgotten():
+                self._peers.pop(message.peer, None)
+            case SnapshotDue():
+                return self._on_snapshot_due(now)
+            case _:
+                assert_never(message)
+        self.state = Reporting(stale=True)
+        return []
+
+    def _on_snapshot_due(self, now: float) -> list[Effect]:
+        """Have the document written, also when it has not changed: its age says that control is alive."""
+        if self.state.stale:
+            peers = tuple(self._peers.values())
+            self._document = msgspec.json.encode(ControlStatus(peers=peers, signal=self._signal, relays=self._relays))
+            self.state = Reporting(stale=False)
+        return [self._process.send(SaveSnapshot(document=self._document)), Later(now + SNAPSHOT_S, SnapshotDue())]

@@ -1,0 +1,266 @@
+"""Which offers count, who must hear of them, and what our own say.
+
+    Listening --SendOffer, while our home relay is down--> Holding
+        ^---HomeRelayChanged(url), HoldDue: the offer goes out--/
+
+    offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
+                 \\--> ICE:   the same                              --IceTurnDone---> the next
+
+Offers and answers are one to the workers (signal spec 6.7).  Each worker has one in hand and one waiting; a newer one
+replaces the waiting one (recovery R1).  Every offer is answered, once, as soon as it comes: what an answer says of us
+does not depend on the offer, since the remote's new session does not change ours (recovery R6).
+
+Between two of ours offers are numbered, so that one that was overtaken on its way is answered but not worked on.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar, assert_never
+
+from actors.addresses import SIGNAL, PeerAddresses
+from actors.effects import Cancel, Effect, Later
+from actors.messages.peer import (
+    HoldDue,
+    HomeRelayChanged,
+    IceTurn,
+    IceTurnDone,
+    LocalIceChanged,
+    LocalRelayChanged,
+    OfferListenerInbox,
+    PathHindered,
+    RelayTurn,
+    RelayTurnDone,
+    RemoteIdle,
+    RemoteKnown,
+    SendOffer,
+)
+from config.keys import PublicKey
+from transport.signal.messages import (
+    AnswerReceived,
+    CandidateReceived,
+    Description,
+    GoIdleReceived,
+    HomingFields,
+    IceCredentials,
+    OfferReceived,
+    PostDescription,
+    SessionId,
+)
+
+HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
+MAX_NONCES = 512  # remembered, of sealed messages
+MAX_EARLY_CANDIDATES = 32  # kept, the newest, until there is an agent for them
+REORDERED = 1000  # offer numbers: further back than this is another run of the remote, not an overtaken offer
+
+Turn = TypeVar("Turn", RelayTurn, IceTurn)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """No offer of ours is kept back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An offer is owed, and waits for our home relay; HoldDue is set."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Turns(Generic[Turn]):
+    """The offers of one worker: one in hand, one waiting."""
+
+    in_hand: int | None = None
+    waiting: Turn | None = None
+    replaced: int = 0  # waiting ones that a newer one took the place of
+
+    def offer(self, turn: Turn) -> Turn | None:
+        """Take a turn; return it if the worker is free for it."""
+        if self.in_hand is not None:
+            self.replaced += self.waiting is not None
+            self.waiting = turn
+            return None
+        self.in_hand = turn.turn
+        return turn
+
+    def done(self, turn: int) -> Turn | None:
+        """The worker ended this turn; return the next."""
+        assert turn == self.in_hand, (turn, self.in_hand)
+        following, self.waiting = self.waiting, None
+        self.in_hand = following.turn if following is not None else None
+        return following
+
+
+class OfferListener:
+    """Serializes what the remote says, and says what we are."""
+
+    inbox: ClassVar[object] = OfferListenerInbox
+
+    def __init__(
+        self,
+        peer: PublicKey,
+        addresses: PeerAddresses,
+        *,
+        first_offer_id: int,
+        listen_port: int,
+        version: str,
+        home: HomeRelayChanged,
+    ) -> None:
+        self._peer, self._to = peer, addresses
+        self._listen_port, self._version, self._home = listen_port, version, home
+        self._next_offer_id, self._next_turn = first_offer_id, 1
+        self._newest_remote_id = 0  # offer number of the remote's; 0: none, or foreign
+        self._ice: IceCredentials | None = None
+        self._session: SessionId | None = None
+        self._relay_generation = 0
+        self._remote: RemoteKnown | None = None
+        self._unanswered = 0  # offers sent since the remote last said something
+        self._nonces: OrderedDict[bytes, None] = OrderedDict()
+        self._early: deque[str] = deque(maxlen=MAX_EARLY_CANDIDATES)
+        self.relay_turns: Turns[RelayTurn] = Turns()
+        self.ice_turns: Turns[IceTurn] = Turns()
+        self.repeated = self.overtaken = 0  # messages that were not worked on, and why
+        self.state: Listening | Holding = Listening()
+
+    def handle(self, message: OfferListenerInbox, now: float) -> list[Effect]:
+        """Work on one message."""
+        match message:
+            case OfferReceived():
+                if self._is_repeated(message.nonce):
+                    return []  # the same sealed message again: already answered and worked on
+                effects = self._on_description(message.description)
+                return [*effects, self._post("answer", message.description)]
+            case AnswerReceived():
+                return [] if self._is_repeated(message.nonce) else self._on_description(message.description)
+            case CandidateReceived():
+                if not self._is_repeated(message.nonce):
+                    self._early.append(message.candidate)
+                return []  # it waits for an ICE agent
+            case GoIdleReceived():
+                return [] if self._is_repeated(message.nonce) else self._on_go_idle()
+            case SendOffer():
+                return self._on_send_offer(message, now)
+            case HoldDue():
+                return self._release()
+            case RelayTurnDone():
+                relay_turn = self.relay_turns.done(message.turn)
+                return [self._to.relay_worker.send(relay_turn)] if relay_turn is not None else []
+            case IceTurnDone():
+                ice_turn = self.ice_turns.done(message.turn)
+                return [self._to.ice_worker.send(ice_turn)] if ice_turn is not None else []
+            case LocalIceChanged():
+                self._ice, self._session = message.ice, message.session
+                return []
+            case LocalRelayChanged():
+                self._relay_generation = message.generation
+                return []
+            case HomeRelayChanged():
+                self._home = message
+                return self._release() if message.url is not None else []
+            case _:
+                assert_never(message)
+
+    def _is_repeated(self, nonce: bytes) -> bool:
+        if nonce in self._nonces:
+            self.repeated += 1
+            return True
+        self._nonces[nonce] = None
+        if len(self._nonces) > MAX_NONCES:
+            self._nonces.popitem(last=False)
+        return False
+
+    def _on_description(self, description: Description) -> list[Effect]:
+        effects = self._hear(description)
+        offer_id = description.homing.offer_id if description.homing is not None else 0
+        if 0 < self._newest_remote_id - offer_id < REORDERED:
+            self.overtaken += 1
+            return effects  # a newer one came before it: what it says of the remote has passed
+        self._newest_remote_id = offer_id
+        return [*effects, *self._turns_for(description)]
+
+    def _hear(self, description: Description) -> list[Effect]:
+        """Tell who the remote is where that is news, and that it is there."""
+        effects: list[Effect] = []
+        known = RemoteKnown(peer=self._peer, ours=description.homing is not None, ice=description.ice is not None)
+        if known != self._remote:
+            self._remote = known
+            effects += [self._to.conn.send(known), self._to.guard.send(known), self._to.wg_watcher.send(known)]
+        if self._unanswered:
+            self._unanswered = 0
+            effects.append(self._to.conn.send(PathHindered(peer=self._peer, by="offers", reason="")))
+        return effects
+
+    def _turns_for(self, description: Description) -> list[Effect]:
+        homing, turn = description.homing, self._next_turn
+        self._next_turn += 1
+        relay_turn = self.relay_turns.offer(
+            RelayTurn(
+                peer=self._peer,
+                turn=turn,
+                relay_url=description.relay_url,
+                relay_ip=description.relay_ip,
+                remote_generation=homing.relay_generation if homing is not None else 0,
+                ours=homing is not None,
+            )
+        )
+        ice_turn = self.ice_turns.offer(
+            IceTurn(peer=self._peer, turn=turn, ice=description.ice, session=description.session)
+        )
+        effects: list[Effect] = []
+        if relay_turn is not None:
+            effects.append(self._to.relay_worker.send(relay_turn))
+        if ice_turn is not None:
+            effects.append(self._to.ice_worker.send(ice_turn))
+        return effects
+
+    def _on_go_idle(self) -> list[Effect]:
+        if self._remote is not None and self._remote.ours:
+            return []  # ours never say it, and keep their paths up
+        self._remote = None  # so that its next offer is news, and wakes the guard
+        idle = RemoteIdle(peer=self._peer)
+        return [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
+
+    def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:
+        match self.state:
+            case Holding():
+                return []  # one offer is owed already, and says whatever is true when it goes
+            case Listening():
+                if self._home.url is not None:
+                    return self._offer()
+                self.state = Holding(request.reason)
+                return [Later(now + HOLD_S, HoldDue())]
+            case _:
+                assert_never(self.state)
+
+    def _release(self) -> list[Effect]:
+        if not isinstance(self.state, Holding):
+            return []  # no offer is kept back
+        self.state = Listening()
+        return [Cancel(HoldDue), *self._offer()]
+
+    def _offer(self) -> list[Effect]:
+        self._unanswered += 1
+        reason = f"the remote has not answered any offer ({self._unanswered} sent)"
+        hindered = PathHindered(peer=self._peer, by="offers", reason=reason)
+        return [self._post("offer", None), self._to.conn.send(hindered)]
+
+    def _post(self, kind: Literal["offer", "answer"], answers: Description | None) -> Effect:
+        theirs = answers.homing if answers is not None else None
+        homing = HomingFields(
+            offer_id=self._next_offer_id,
+            acknowledges=theirs.offer_id if theirs is not None else 0,
+            relay_generation=self._relay_generation,
+            relay_urls=(self._home.url,) if self._home.url is not None else (),
+        )
+        self._next_offer_id += 1
+        description = Description(
+            ice=self._ice,
+            session=self._session,
+            listen_port=self._listen_port,
+            version=self._version,
+            relay_url=self._home.url,
+            relay_ip=self._home.server_ip,
+            homing=homing,
+        )
+        return SIGNAL.send(PostDescription(peer=self._peer, kind=kind, description=description))

@@ -1,0 +1,397 @@
+"""Opens, keeps and replaces the relayed connection to one peer.
+
+    Closed  --RelayTurn, ReopenDue, HomeRelayChanged--> Opening
+    Opening --RelayedOpened--> Open           --RelayedFailed--> Closed, with ReopenDue
+            --another server, OpenDue--> Closing
+    Open    --evidence--> Closing             --RelayedClosed--> Opening
+    Closing --RelayedCloseDone, OpenDue--> Opening, or Closed where there is nothing to open
+
+An offer that meets an open connection reuses it (recovery R2), unless there is evidence: the watcher's RelayEvidence,
+RelayedClosed, a newer generation of the remote's connection, or another server.  With evidence the connection is
+closed where it was opened, and reopened after the acknowledgement with the latest offer, at once (R3, R4, R5).
+Evidence that meets no connection of ours is kept until an opening succeeds; each opening first closes whatever entry
+there is.
+
+Two generations: each opening has a number of its own, greater than any before.  Offers name another, that of the last
+opening made on our own evidence.  What we reopened because the remote reopened keeps the number that the remote knows,
+else each of two peers would take the other's reopening for news, for ever (R6 says the same of ICE sessions).  And a
+connection that was reopened on our own evidence takes whatever number the remote names next for granted.
+"""
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import ClassVar, Literal, assert_never
+
+from actors.addresses import PACKET, RELAYS, PeerAddresses
+from actors.effects import Cancel, Effect, Later
+from actors.messages.node import CloseRelayed, HomeRelayChanged, OpenRelayed
+from actors.messages.packet import RelayedClosed, RelayedCloseDone, RelayedFailed, RelayedOpened
+from actors.messages.peer import (
+    Distress,
+    LocalRelayChanged,
+    OpenDue,
+    PathHindered,
+    ProveNow,
+    RelayEvidence,
+    RelayLost,
+    RelayReady,
+    RelayTurn,
+    RelayTurnDone,
+    RelayWorkerInbox,
+    RemoteIdle,
+    ReopenDue,
+)
+from actors.messages.process import ProcessRestarted
+from config.keys import PublicKey
+
+TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
+OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
+CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
+FIRST_REOPEN_S = 1.0  # from one failed opening's start to the next; doubles
+LONGEST_REOPEN_S = 30.0
+LEAST_REOPEN_S = 0.2
+JITTER = 0.2
+
+Outcome = Literal["opened", "reused", "failed", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """There is no connection.  ReopenDue is set if an offer says where one could be."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Asked for; OpenDue is set."""
+
+    generation: int
+    url: str
+    since_at: float
+    turn: int | None  # in hand; None: ended, and the opening goes on
+    against: int  # the remote's generation that it answers; 0: the next one named
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Packets may flow.  There is no evidence against it: with evidence, it is Closing."""
+
+    generation: int
+    url: str
+    against: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The close is on its way; OpenDue is set."""
+
+    generation: int  # 0: of whatever entry there is
+    turn: int | None  # in hand, for the opening that follows
+    lost: str | None  # why an open connection was closed; None: it never was open
+    distress: bool  # the evidence was our own
+
+
+class RelayWorker:
+    """Opens, keeps and replaces the relayed connection to one peer."""
+
+    inbox: ClassVar[object] = RelayWorkerInbox
+
+    def __init__(
+        self,
+        peer: PublicKey,
+        addresses: PeerAddresses,
+        *,
+        controller: bool,
+        first_generation: int,
+        home_url: str | None,
+        rng: Random,
+        resumed: tuple[int, str] | None = None,
+    ) -> None:
+        self._peer, self._to, self._controller, self._rng = peer, addresses, controller, rng
+        self._next_generation, self._home_url = first_generation, home_url
+        self._latest: RelayTurn | None = None  # the newest offer, kept for the openings that nobody asks for
+        self._evidence: str | None = None  # against an entry that we hold no handle of
+        self._failures = 0  # openings in a row
+        self._told_generation: int | None = None  # the one that offers name; None: the next opening's
+        self._own_evidence = False  # the next opening is made on it
+        self.state: Closed | Opening | Open | Closing = Closed("no offer or answer from the remote yet")
+        if resumed is not None:
+            generation, url = resumed
+            self._latest = RelayTurn(peer=peer, turn=0, relay_url=url, relay_ip=None)
+            self._told_generation = 0  # which one offers named is not known any more
+            self.state = Open(generation, url, against=0)
+
+    def handle(self, message: RelayWorkerInbox, now: float) -> list[Effect]:
+        """Work on one message."""
+        match message:
+            case RelayTurn():
+                return self._on_turn(message, now)
+            case RelayEvidence():
+                return self._on_evidence(message, now)
+            case RemoteIdle():
+                return self._on_remote_idle(now)
+            case HomeRelayChanged():
+                return self._on_home_changed(message.url, now)
+            case RelayedOpened():
+                return self._on_opened(message)
+            case RelayedFailed():
+                return self._on_failed(message, now)
+            case RelayedClosed():
+                return self._on_closed(message, now)
+            case RelayedCloseDone():
+                if isinstance(self.state, Closing) and self.state.generation == message.generation:
+                    return self._on_close_done(self.state, now)
+                return []  # of an older close: its limit was over before it was acknowledged
+            case ProcessRestarted():
+                return self._on_packet_restarted(now) if message.process == PACKET else []
+            case OpenDue():
+                return self._on_open_due(now)
+            case ReopenDue():
+                assert isinstance(self.state, Closed), self.state
+                return self._open(None, now)
+            case _:
+                assert_never(message)
+
+    # --- offers ---
+
+    def _on_turn(self, turn: RelayTurn, now: float) -> list[Effect]:
+        self._latest = turn
+        state = self.state
+        match state:
+            case Closed():
+                return self._open(turn.turn, now)
+            case Opening():
+                return self._join(state, turn, now)
+            case Open():
+                return self._reuse(state, turn, now)
+            case Closing():
+                assert state.turn is None, "two turns in hand"
+                self.state = replace(state, turn=turn.turn)
+                return []  # it is opened after the acknowledgement
+            case _:
+                assert_never(state)
+
+    def _join(self, state: Opening, turn: RelayTurn, now: float) -> list[Effect]:
+        assert state.turn is None, "two turns in hand"
+        if self._server_for(turn) not in (None, state.url):
+            return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
+        self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
+        return [Later(now + TURN_S, OpenDue())]
+
+    def _reuse(self, state: Open, turn: RelayTurn, now: float) -> list[Effect]:
+        url = self._server_for(turn)
+        if url not in (None, state.url):
+            lost = f"the pair moves from relay {state.url} to {url}"
+            return self._close(state.generation, turn=turn.turn, lost=lost, distress=False, now=now)
+        if 0 < state.against < turn.remote_generation:
+            lost = "the remote opened its relayed connection anew"
+            return self._close(state.generation, turn=turn.turn, lost=lost, distress=False, now=now)
+        self.state = replace(state, against=max(state.against, turn.remote_generation))
+        prove = ProveNow(peer=self._peer, reason="an offer met an open relayed connection")
+        return [*self._end(turn.turn, "reused"), self._to.wg_watcher.send(prove)]
+
+    def _on_home_changed(self, url: str | None, now: float) -> list[Effect]:
+        self._home_url = url
+        state = self.state
+        match state:
+            case Closed():
+                return self._open(None, now) if self._controller and self._url() is not None else []
+            case Opening():
+                if self._url() in (None, state.url):
+                    return []
+                return self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
+            case Open() | Closing():
+                return []  # it works where it is until an offer names the new one; what is closing opens there anyway
+            case _:
+                assert_never(state)
+
+    def _on_remote_idle(self, now: float) -> list[Effect]:
+        self._latest = None
+        state, lost = self.state, "the remote went idle"
+        match state:
+            case Closed():
+                self.state = Closed(lost)
+                return [Cancel(ReopenDue)]
+            case Opening():
+                return [
+                    *self._end(state.turn, "failed", lost),
+                    *self._close(state.generation, turn=None, lost=None, distress=False, now=now),
+                ]
+            case Open():
+                return self._close(state.generation, turn=None, lost=lost, distress=False, now=now)
+            case Closing():
+                self.state = replace(state, turn=None)
+                return self._end(state.turn, "failed", lost)
+            case _:
+                assert_never(state)
+
+    # --- evidence ---
+
+    def _on_evidence(self, evidence: RelayEvidence, now: float) -> list[Effect]:
+        state = self.state
+        match state:
+            case Open():
+                if evidence.generation not in (0, state.generation):
+                    return []  # about one that has been replaced
+                return self._close(state.generation, turn=None, lost=evidence.reason, distress=True, now=now)
+            case Closed() | Opening():
+                if evidence.generation == 0:
+                    self._evidence = evidence.reason
+                return []  # the other generations are gone already
+            case Closing():
+                return []  # the close that it asks for is on its way
+            case _:
+                assert_never(state)
+
+    def _on_closed(self, closed: RelayedClosed, now: float) -> list[Effect]:
+        state = self.state
+        if not isinstance(state, Open) or state.generation != closed.generation:
+            return []  # of one that we close, or that has been replaced: told by its own acknowledgement
+        self._own_evidence = True
+        return [*self._lose(state.generation, closed.reason), *self._open(None, now)]
+
+    def _on_packet_restarted(self, now: float) -> list[Effect]:
+        """What the packet process held is gone; nothing is left to close."""
+        state, self._evidence = self.state, None
+        match state:
+            case Closed():
+                return []  # ReopenDue, or an offer, opens
+            case Opening():
+                return self._open(state.turn, now)
+            case Open():
+                self._own_evidence = True
+                return [*self._lose(state.generation, "the packet process was restarted"), *self._open(None, now)]
+            case Closing():
+                return self._on_close_done(state, now)
+            case _:
+                assert_never(state)
+
+    # --- what came of opening and closing ---
+
+    def _on_opened(self, opened: RelayedOpened) -> list[Effect]:
+        state = self.state
+        if not isinstance(state, Opening) or state.generation != opened.generation:
+            return []  # it is being closed, or has been replaced
+        self.state = Open(state.generation, state.url, state.against)
+        self._evidence, self._failures = None, 0
+        if self._own_evidence or self._told_generation is None:
+            self._told_generation = state.generation
+        self._own_evidence = False
+        ready = RelayReady(peer=self._peer, generation=state.generation, link=opened.link, url=state.url)
+        return [
+            Cancel(OpenDue),
+            self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=self._told_generation)),
+            self._hindered(""),
+            self._to.conn.send(ready),
+            *self._end(state.turn, "opened"),
+        ]
+
+    def _on_failed(self, failed: RelayedFailed, now: float) -> list[Effect]:
+        state = self.state
+        if not isinstance(state, Opening) or state.generation != failed.generation:
+            return []  # it is being closed, or has been replaced
+        return self._fail(state, failed.reason, now)
+
+    def _on_close_done(self, state: Closing, now: float) -> list[Effect]:
+        effects: list[Effect] = [Cancel(OpenDue)]
+        if state.distress:
+            distress = Distress(peer=self._peer, path="relayed", reason=state.lost or "")
+            effects.append(self._to.ice_worker.send(distress))
+            self._own_evidence = True
+        if state.lost is not None:
+            effects += self._lose(state.generation, state.lost)
+        return effects + self._open(state.turn, now, entry_closed=True)
+
+    def _on_open_due(self, now: float) -> list[Effect]:
+        state = self.state
+        match state:
+            case Closing():
+                return self._on_close_done(state, now)
+            case Opening(turn=int() as turn):
+                self.state = replace(state, turn=None)
+                reason = f"the remote has not come to relay {state.url} yet"
+                return [
+                    Later(state.since_at + OPEN_S, OpenDue()),
+                    self._hindered(reason),
+                    *self._end(turn, "failed", reason),
+                ]
+            case Opening():
+                return self._close(state.generation, turn=None, lost=None, distress=False, now=now)
+            case Closed() | Open():
+                raise AssertionError(state)
+            case _:
+                assert_never(state)
+
+    # --- opening, closing, failing ---
+
+    def _server_for(self, turn: RelayTurn) -> str | None:
+        """Return the server where both meet, the controller's home (relay spec 1); None if there seems to be none."""
+        if not self._controller:
+            return turn.relay_url
+        return self._home_url if turn.ours or turn.relay_url is not None else None
+
+    def _url(self) -> str | None:
+        return self._server_for(self._latest) if self._latest is not None else None
+
+    def _open(self, turn: int | None, now: float, *, entry_closed: bool = False) -> list[Effect]:
+        """Open with the latest offer; `turn` is in hand and ends with what comes of it."""
+        url = self._url()
+        if self._latest is None or url is None:
+            return self._give_up(turn)
+        if self._evidence is not None and not entry_closed:
+            return self._close(0, turn=turn, lost=None, distress=False, now=now)
+        generation = self._next_generation
+        self._next_generation += 1
+        against = 0 if self._own_evidence else self._latest.remote_generation
+        self.state = Opening(generation, url, now, turn, against)
+        server_ip = self._latest.relay_ip if url == self._latest.relay_url else None
+        return [
+            Cancel(ReopenDue),
+            Later(now + (OPEN_S if turn is None else TURN_S), OpenDue()),
+            RELAYS.send(OpenRelayed(peer=self._peer, generation=generation, url=url, server_ip=server_ip)),
+        ]
+
+    def _give_up(self, turn: int | None) -> list[Effect]:
+        if self._latest is None:
+            reason = "no offer or answer from the remote yet"
+        elif self._controller and (self._latest.ours or self._latest.relay_url is not None):
+            reason = "not connected to our relay"
+        else:
+            reason = "no relay in the remote's offer"
+        self.state = Closed(reason)
+        return [Cancel(OpenDue), Cancel(ReopenDue), self._hindered(reason), *self._end(turn, "unavailable", reason)]
+
+    def _fail(self, state: Opening, reason: str, now: float) -> list[Effect]:
+        self._failures += 1
+        self.state = Closed(reason)
+        interval_s = min(FIRST_REOPEN_S * 2.0 ** min(self._failures - 1, 16), LONGEST_REOPEN_S)
+        again_at = state.since_at + interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        return [
+            Cancel(OpenDue),
+            Later(max(again_at, now + LEAST_REOPEN_S), ReopenDue()),
+            self._hindered(reason),
+            *self._end(state.turn, "failed", reason),
+        ]
+
+    def _close(
+        self, generation: int, *, turn: int | None, lost: str | None, distress: bool, now: float
+    ) -> list[Effect]:
+        self.state = Closing(generation, turn, lost, distress)
+        close = CloseRelayed(peer=self._peer, generation=generation)
+        return [Cancel(ReopenDue), Later(now + CLOSE_S, OpenDue()), RELAYS.send(close)]
+
+    def _lose(self, generation: int, reason: str) -> list[Effect]:
+        return [
+            self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=0)),
+            self._to.conn.send(RelayLost(peer=self._peer, generation=generation, reason=reason)),
+        ]
+
+    def _end(self, turn: int | None, outcome: Outcome, reason: str = "") -> list[Effect]:
+        if turn is None:
+            return []
+        done = RelayTurnDone(peer=self._peer, turn=turn, outcome=outcome, reason=reason)
+        return [self._to.offer_listener.send(done)]
+
+    def _hindered(self, reason: str) -> Effect:
+        return self._to.conn.send(PathHindered(peer=self._peer, by="relay", reason=reason))
