@@ -15,7 +15,7 @@ does not take its children for hung.
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal, assert_never
+from typing import ClassVar, Literal, assert_never
 
 from actors.addresses import CONTROL_0, HOST, PACKET, PEERS, process_actor
 from actors.effects import Effect, Later
@@ -96,7 +96,7 @@ class Stopped:
 class Agent:
     """Decides which child process runs."""
 
-    inbox = AgentInbox
+    inbox: ClassVar[object] = AgentInbox
 
     def __init__(self, controls: tuple[str, ...], peers: PeersConfigured, rng: Random) -> None:
         self._controls, self._peers, self._rng = controls, peers, rng

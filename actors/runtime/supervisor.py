@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 from loguru import logger
@@ -35,6 +35,7 @@ from actors.runtime.post_office import PostOffice
 from actors.runtime.privileges import Identity, UserUnavailable, resolve_user
 from actors.runtime.sd_notify import Notifier
 from actors.runtime.snapshot import read_pid, write_snapshot
+from actors.runtime.supervision import ActorsFailing
 from config import logs
 from config.schema import NodeConfig
 from transport.drivers.zmq import EndpointTooLong, NameTaken
@@ -66,6 +67,8 @@ Unavailable = (
 def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
     """Run an agent until it is told to stop, and return its exit code: 0 it has drained, 1 it could not start.
 
+    It is 1 too if the supervisor itself failed: the service manager starts another.
+
     `read_again` returns the configuration as its file says now, for SIGHUP; what it raises is told in the log, and the
     peers stay as they were.
     """
@@ -76,9 +79,7 @@ def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
         except Unavailable as error:
             print(f"homing: {error}", file=sys.stderr)
             return 1
-        Supervisor(config, held, read_again, Notifier(os.environ)).run()
-    logger.info("stopped")
-    return 0
+        return Supervisor(config, held, read_again, Notifier(os.environ)).run()
 
 
 class Held(NamedTuple):
@@ -132,22 +133,24 @@ class Supervisor:
         self._loop = asyncio.new_event_loop()
         self._children = Children(self._loop, self._tell)
         self._started_at = clock.now()
+        self._exit_code = 1
         controls = control_processes(config.file.runtime.control_processes)
         self._agent = Agent(controls, bootstrap.settings_of(config), random.SystemRandom())
 
-    def run(self) -> None:
-        """Run until AGENT has stopped.  Whatever happens, no child is left."""
+    def run(self) -> int:
+        """Run until AGENT has stopped, and return the exit code.  Whatever happens, no child is left."""
         office, loop = self._held.office, self._loop
         try:
             self._route(self._config)
             office.add(HOST.actor, Host(self))
             office.add(AGENT.actor, self._agent)
-            office.attach(loop)
+            office.attach(loop, self._on_fatal)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_stop_signal, number)
             loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
             self._write_snapshot()
             loop.run_forever()
+            return self._exit_code
         finally:
             self._children.kill_all()
             self._notifier.close()
@@ -183,6 +186,7 @@ class Supervisor:
             case Announce():
                 self._announce(message)
             case AgentStopped():
+                self._exit_code = 0
                 self._loop.stop()
             case _:
                 self._children.handle(message)
@@ -205,6 +209,10 @@ class Supervisor:
         self._held.office.post(AGENT, fact)
 
     # --- what comes from outside ---
+
+    def _on_fatal(self, reason: ActorsFailing) -> None:
+        logger.critical("the supervisor cannot go on: {}", reason)
+        self._loop.stop()
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
         self._held.office.post(AGENT, ShutdownWanted(reason=number.name))
@@ -258,7 +266,7 @@ class Serving:
 class Host:
     """AGENT's port to the operating system: hands its mail to the Supervisor."""
 
-    inbox = HostInbox
+    inbox: ClassVar[object] = HostInbox
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
