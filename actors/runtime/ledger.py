@@ -98,5 +98,4 @@ class Ledger:
             self.answer(number, error)
 
     def _note(self, kind: Kind, subject: Subject, reason: str) -> None:
-        if self._office.note is not None:
-            self._office.note(self._office.clock(), kind, subject, reason)
+        self._office.tap.lost(self._office.clock(), kind, subject, reason)

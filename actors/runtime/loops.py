@@ -5,6 +5,7 @@ lasts at most MAX_WAIT_S, since waits stop during suspend and timers do not.
 """
 
 import asyncio
+import gc
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from actors.runtime.post_office import PostOffice
 
 MAX_WAIT_S = 1.0
+COLLECT = (20_000, 20, 20)  # the collector's thresholds: mail makes many short-lived objects, and no cycles
 BUSY_POLL_S = 0.01  # how often a busy post office looks at other things than mail
 
 
@@ -35,11 +37,11 @@ def wait_s(office: "PostOffice") -> float:
 def run_here(office: "PostOffice", until: Callable[[], bool]) -> None:
     """Run on this thread until `until()`.  Raises ActorsFailing."""
     poller = zmq.Poller()
-    tap = [socket.socket for socket in (office.tap.publisher, office.tap.answerer) if socket is not None]
-    for socket in (office.receiver.socket, *tap):
+    for socket in (office.receiver.socket, office.tap.publisher.socket, office.tap.answerer.socket):
         poller.register(socket, zmq.POLLIN)
     polled_at = float("-inf")
     with OfficeThread():
+        gc.set_threshold(*COLLECT)
         while not until():
             busy = office.turn()
             if office.wards.fatal is not None:
@@ -84,10 +86,10 @@ class LoopDriver:
         self._descriptors: set[int] = set()
         self._thread_mark = OfficeThread()
         office.wake = self._wake
+        gc.set_threshold(*COLLECT)
         self._watch(office.receiver.fd, self._wake)
         for socket in (office.tap.publisher, office.tap.answerer):
-            if socket is not None:
-                self._watch(socket.fd, self._on_tap)
+            self._watch(socket.fd, self._on_tap)
         for link in office.dispatch.links.values():
             self.watch_link(link)
         self._on_tap()

@@ -53,9 +53,10 @@ from actors.runtime.loops import LoopDriver, run_here
 from actors.runtime.mailbox import Entry
 from actors.runtime.outlet import OUTLET_FRAMES, Outlet
 from actors.runtime.reception import Reception
-from actors.runtime.shell import Shell
+from actors.runtime.ring import RING_LEN, RecordRing
+from actors.runtime.shell import Shell, types_of
 from actors.runtime.supervision import ActorsFailing, Supervision
-from actors.runtime.tap import PUBLISH_FRAMES, RING_LEN, Tap, run_key
+from actors.runtime.tap import PUBLISH_FRAMES, Tap, run_key
 from actors.runtime.timers import Timers
 from actors.runtime.wards import Remake, Wards
 from actors.trace.record import FLAG_ASK, FLAG_EXTERNAL, Ring, RingWanted, ring_name, tap_name
@@ -109,16 +110,10 @@ class PostOffice:
         publisher = Publisher(self._context, ipc(run_dir / tap_name(process, incarnation)), PUBLISH_FRAMES)
         answerer = Answerer(self._context, ipc(run_dir / ring_name(process, incarnation)))
         redactor = Redactor(run_key(run_dir))
-        self.tap = Tap(
-            process,
-            incarnation,
-            redactor,
-            ring_len=ring_len,
-            publisher=publisher,
-            answerer=answerer,
-            log_mail=log_mail,
-        )
-        self.note = self.tap.note if self.tap.recording else None
+        records = RecordRing(process, incarnation, ring_len)
+        self.tap = Tap(records, redactor, publisher, answerer, log_mail=log_mail)
+        self.keep = records.keep if ring_len else None  # of each delivery, for the ring
+        self.show = self.tap.delivered if log_mail else None  # of each delivery, while somebody watches
         self.shells: dict[str, Shell] = {}
         self.ready: deque[Shell] = deque()  # shells with mail
         self.crowded: set[str] = set()  # actors whose mailbox was over its hard bound
@@ -201,6 +196,10 @@ class PostOffice:
         """An actor has come to its StopActor."""
         self.remove(shell.name)
         self.ledger.answer(entry[0][ID], None)
+
+    def takers(self, message_type: type[msgspec.Struct]) -> list[str]:
+        """Return the actors whose machines take this message type."""
+        return [actor for actor, shell in self.shells.items() if message_type in types_of(shell.machine)]
 
     def depth(self, actor: str) -> int:
         """Return how many messages wait for an actor."""
@@ -286,7 +285,7 @@ class PostOffice:
     def serve_tap(self) -> None:
         """Look who listens to the tap, answer who asked for the ring."""
         self.tap.serve()
-        self.note = self.tap.note if self.tap.recording else None
+        self.show = self.tap.delivered if self.tap.watched else None
 
     def run(self, until: Callable[[], bool]) -> None:
         """Run until `until()` says so: asked after every turn, and once a second.  Raises ActorsFailing."""
@@ -328,7 +327,7 @@ class PostOffice:
 
     def ring(self, wanted: RingWanted | None = None) -> Ring:
         """Return the last records."""
-        return self.tap.ring(wanted or RingWanted())
+        return self.tap.ring.read(wanted or RingWanted())
 
     def close(self) -> None:
         """Stop all actors, close everything, give the name back.  Threads with an outlet must have ended."""

@@ -3,7 +3,7 @@
 Nothing that a frame holds raises out of here; what is wrong with it is counted and traced.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,8 +12,8 @@ from actors.messages.overflow import TYPE_OF, tag_of
 from actors.messages.process import StopActor
 from actors.runtime.links import Arrivals
 from actors.runtime.mailbox import Entry
+from actors.runtime.ring import NO_ENVELOPE, tag_in
 from actors.runtime.shell import Shell
-from actors.runtime.tap import NO_ENVELOPE
 from actors.trace.record import FLAG_VOID
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 MAX_SENDERS = 256  # processes and outlets that mail is taken from
 
 
-class _AnyMessage(msgspec.Struct):
-    type: str = ""
-
-
-_any_message = msgspec.msgpack.Decoder(_AnyMessage)
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -49,6 +44,7 @@ class Reception:
         if arrivals is None:
             return len(frame.envelopes)
         origin, pairs, shells, ready = arrivals.process, arrivals.pairs, office.shells, office.ready
+        secretive: list[msgspec.Struct] = []
         for envelope in frame.envelopes:
             if not is_envelope(envelope):
                 office.ledger.discarded(
@@ -58,8 +54,8 @@ class Reception:
             to, sender, seq, _, _, _, _, flags, body = envelope
             shell = shells.get(to)
             if shell is None or shell.deaf:
-                if not flags & FLAG_VOID:
-                    self._no_reader(envelope, origin, shell)
+                if not flags & FLAG_VOID and (message := self._no_reader(envelope, origin, shell)) is not None:
+                    secretive.append(message)
                 continue
             numbers = pairs.get(to)
             if numbers is not None and numbers.get(sender) == seq - 1:
@@ -74,6 +70,8 @@ class Reception:
                 message = self._foreign(envelope, origin, error)
                 if message is None:
                     continue
+            if shell.secretive:
+                secretive.append(message)
             mailbox = shell.mailbox
             if len(mailbox.entries) < mailbox.soft:
                 mailbox.entries.append((envelope, message, origin))
@@ -82,6 +80,8 @@ class Reception:
             if not shell.queued:
                 shell.queued = True
                 ready.append(shell)
+        if office.keep is not None:
+            office.tap.keep_frame(data, len(frame.envelopes), secretive)
         return len(frame.envelopes)
 
     def forget(self, actor: str) -> None:
@@ -114,10 +114,11 @@ class Reception:
         for envelope in frame.envelopes:
             self._office.ledger.discarded("stale", envelope if is_envelope(envelope) else NO_ENVELOPE, origin, reason)
 
-    def _no_reader(self, envelope: Envelope, origin: str, shell: Shell | None) -> None:
+    def _no_reader(self, envelope: Envelope, origin: str, shell: Shell | None) -> msgspec.Struct | None:
         message, _ = _decode_any(envelope[BODY])
         reason = "unknown actor" if shell is None else "group failed"
         self._office.ledger.dead(reason, (envelope, message, origin))
+        return message
 
     def _foreign(self, envelope: Envelope, origin: str, error: Exception) -> msgspec.Struct | None:
         """Return a message that the shell itself takes; any other that is not of the actor's inbox is dead."""
@@ -143,12 +144,9 @@ class Reception:
             office.ledger.overflowed(kind, taken)
 
 
-def _decode_any(body: bytes) -> tuple[Any, str]:
+def _decode_any(body: bytes) -> tuple[msgspec.Struct | None, str]:
     """Return the message and its tag, whatever actor it is for; None and "" as far as they are not known."""
-    try:
-        tag = _any_message.decode(body).type
-    except _UNDECODABLE:
-        return None, ""
+    tag = tag_in(body)
     message_type = TYPE_OF.get(tag)
     if message_type is None:
         return None, tag

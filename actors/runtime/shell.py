@@ -7,6 +7,7 @@ raises WouldBlock instead of hanging the process.
 """
 
 import threading
+import typing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ import pykka
 from actors.effects import Effect, Later, Machine, Send, Starting
 from actors.messages.envelope import FLAGS, ID, TRACE
 from actors.messages.process import StopActor
+from actors.messages.redact import paths
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.timers import Timer
 from actors.trace.record import FLAG_ASK, FLAG_TIMER
@@ -83,6 +85,8 @@ class Shell(pykka.Actor):
         self.deaf = False  # its group failed; mail for it is dead
         self._office = office
         self.decoder = decoder_for(machine)
+        self.secretive = may_hold_secrets(machine)
+        self.state_name = type(machine.state).__name__
 
     @staticmethod
     def _create_actor_inbox() -> Inbox:
@@ -102,7 +106,8 @@ class Shell(pykka.Actor):
     def renew(self, machine: Machine) -> None:
         """Go on with another machine: same mailbox, same address, same ActorRef."""
         self.machine = machine
-        self.decoder = decoder_for(machine)
+        self.decoder, self.secretive = decoder_for(machine), may_hold_secrets(machine)
+        self.state_name = type(machine.state).__name__
         self.resting = self.deaf = False
 
     def begin(self, now: float) -> None:
@@ -114,7 +119,8 @@ class Shell(pykka.Actor):
 
     def run(self, limit: int) -> int:
         """Handle at most `limit` messages; return how many."""
-        office, mailbox, clock, note = self._office, self.mailbox, self._office.clock, self._office.note
+        office, mailbox, clock = self._office, self.mailbox, self._office.clock
+        keep, show = office.keep, office.show
         handled, now = 0, clock()
         while handled < limit and (entry := mailbox.take()) is not None:
             handled += 1
@@ -122,14 +128,13 @@ class Shell(pykka.Actor):
             flags, number, trace = envelope[FLAGS], envelope[ID], envelope[TRACE]
             if flags:
                 if flags & FLAG_TIMER and not office.timers.admit(self.name, type(message), number):
-                    if note is not None:
-                        note(now, "stale_timer", entry, "cancelled, or set anew")
+                    office.tap.lost(now, "stale_timer", entry, "cancelled, or set anew")
                     continue
                 if type(message) is StopActor:
                     office.stop_now(self, entry)
                     break
             machine = self.machine
-            before = type(machine.state).__name__
+            before = self.state_name
             first = office.next_id
             office.current = (number, trace)
             try:
@@ -140,9 +145,12 @@ class Shell(pykka.Actor):
             finally:
                 office.current = (0, 0)
             after = clock()
-            if note is not None:
-                state, sent = type(machine.state).__name__, office.next_id - first
-                note(now, "delivered", entry, "", (before, state, first, sent, after - now, len(mailbox.entries)))
+            self.state_name = state = type(machine.state).__name__
+            sent, depth = office.next_id - first, len(mailbox.entries)
+            if keep is not None:
+                keep((now, number, before, state, first, sent, after - now, depth))
+            if show is not None:
+                show(now, entry, (before, state, first, sent, after - now, depth))
             if flags & FLAG_ASK:
                 office.ledger.answer(number, None)
             if after - now > SLOW_S:
@@ -172,6 +180,16 @@ def decoder_for(machine: Machine) -> msgspec.msgpack.Decoder[Any]:
     if decoder is None:
         decoder = _decoders[inbox] = msgspec.msgpack.Decoder(inbox)
     return decoder
+
+
+def may_hold_secrets(machine: Machine) -> bool:
+    """Whether a message of this machine's inbox can hold a secret."""
+    return any(paths(message_type) for message_type in types_of(machine))
+
+
+def types_of(machine: Machine) -> tuple[type[msgspec.Struct], ...]:
+    """Return the message types of this machine's inbox."""
+    return typing.get_args(machine.inbox) or (machine.inbox,)
 
 
 def on_office_thread() -> bool:

@@ -149,10 +149,9 @@ class Wards:
     def _set_aside(self, shell: Shell, entry: Entry, error: Exception) -> None:
         envelope, message, _ = entry
         office, now, text = self._office, self._office.clock(), describe(error)
-        redacted = office.tap.redacted(envelope, message)
+        redacted = office.tap.redacted(entry)
         self.policy.quarantine.append(Poison(now, shell.name, tag_of(message), redacted, text, origin_of(error)))
-        if office.note is not None:
-            state = type(shell.machine.state).__name__
-            office.note(now, "failed", entry, text, (state, state, 0, 0, 0.0, len(shell.mailbox)))
+        state = type(shell.machine.state).__name__
+        office.tap.lost(now, "failed", entry, text, (shell.state_name, state, 0, 0, 0.0, len(shell.mailbox)))
         if envelope[FLAGS] & FLAG_ASK:
             office.ledger.answer(envelope[ID], error)
