@@ -10,7 +10,6 @@ import socket
 import struct
 import sys
 from collections import deque
-from contextlib import suppress
 
 from wg.datagrams import Endpoint, UdpBatch
 from wg.ecn import ECN_MASK
@@ -61,7 +60,7 @@ class UdpDriver:
         self.socket = sock
         self.family = sock.family
         self.fd = sock.fileno()
-        self.drops: dict[str, int] = {}  # why the kernel did not take a datagram -> how many
+        self.drops: dict[str, int] = {}  # why the kernel did not take or give a datagram -> how many
         self._backlog: deque[UdpBatch] = deque()
         self._backlog_len = 0
 
@@ -77,7 +76,7 @@ class UdpDriver:
         address_before: object = None
         ancillary_before: object = None
         datagrams: list[bytes] = []
-        with suppress(BlockingIOError, ConnectionError):
+        try:
             for _ in range(BATCH_LEN):
                 datagram, ancillary, _flags, address = recvmsg(MAX_DATAGRAM_LEN, _ANCILLARY_LEN)
                 if address != address_before or ancillary != ancillary_before:
@@ -87,6 +86,10 @@ class UdpDriver:
                     endpoint = Endpoint(address[0].partition("%")[0], address[1], zone)
                     batches.append(UdpBatch(endpoint, local, ecn, datagrams))
                 datagrams.append(datagram)
+        except BlockingIOError:
+            pass
+        except OSError as error:  # of the host, not of a datagram; what came before it counts
+            self._count(errno.errorcode.get(error.errno or 0, "unknown"), 1)
         return batches
 
     def send(self, batch: UdpBatch) -> None:
