@@ -11,6 +11,8 @@ from config.keys import InvalidKey, PublicKey, public_key
 from config.schema import ConfigFile, PeerSection
 from config.values import MIN_IPV6_MTU, InvalidUrl, Network, parse_interface, parse_network, parse_url
 
+MAX_RUN_DIRECTORY_LEN = 70  # bytes: leaves 37 of the 107 of a Unix socket's path for its name
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -33,6 +35,7 @@ def mistakes_of(file: ConfigFile, own: PublicKey | None) -> list[str]:
         *_own_address(file),
         *_overlaps(file.peer),
         *_ipv6_mtu(file),
+        *_socket_paths(file),
         *_relay_credentials(file),
         *swallowed(file, literals),
     ]
@@ -118,6 +121,15 @@ def _ipv6_mtu(file: ConfigFile) -> Iterator[str]:
     texts = [*file.node.addresses, *(text for peer in file.peer for text in peer.allowed_ips)]
     if file.node.mtu < MIN_IPV6_MTU and any(":" in text for text in texts):
         yield f"node.mtu: {file.node.mtu}; with IPv6 inside the tunnel at least {MIN_IPV6_MTU} bytes"
+
+
+def _socket_paths(file: ConfigFile) -> Iterator[str]:
+    directory = f"{file.node.run_directory}/{file.node.name}"
+    if len(directory.encode()) > MAX_RUN_DIRECTORY_LEN:
+        yield (
+            f"node.run_directory: {len(directory.encode())} bytes together with the node's name; "
+            f"at most {MAX_RUN_DIRECTORY_LEN}, since the paths of sockets are short"
+        )
 
 
 def _relay_credentials(file: ConfigFile) -> Iterator[str]:

@@ -22,7 +22,6 @@ USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 LEVELS = ("debug", "info", "warning", "error")
 MAX_CONTROL_PROCESSES = 16
-MAX_DIRECTORY_LEN = 48  # bytes: a socket's path, with node and process below the directory, must fit into 107
 MIN_IPV6_MTU = 1280  # bytes, RFC 8200 section 5
 
 Check = Callable[[Any], str | None]
@@ -130,8 +129,6 @@ def check_path(path: str) -> str | None:
 def _check_directory(path: str) -> str | None:
     if not path.startswith("/") or "\0" in path:
         return f"{_shown(path)}; an absolute path"
-    if len(path.encode("utf-8", "surrogateescape")) > MAX_DIRECTORY_LEN:
-        return f"{len(path)} characters; at most {MAX_DIRECTORY_LEN}, since the paths of sockets are short"
     return None
 
 

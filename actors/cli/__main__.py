@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -92,6 +93,77 @@ def demo(
     return code
 
 
+CertificateOption = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Serve over TLS: the certificate chain (PEM).")
+]
+KeyOption = Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The key of --tls-cert (PEM).")]
+LevelOption = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
+
+
+def signal_server(
+    *,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; :PORT is every address.")
+    ] = ":10000",
+    tls_cert: CertificateOption = None,
+    tls_key: KeyOption = None,
+    log_level: LevelOption = "info",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", metavar="PORT", help="Counters at http://127.0.0.1:PORT/metrics."),
+    ] = None,
+) -> int:
+    """Run a signal server, over which agents tell each other how they are reached; it cannot read what they say.
+
+    Ends on SIGTERM or Ctrl-C.
+
+    Example: homing signal --listen :10000
+    """
+    code: int = _module("signal").run(
+        listen=listen, tls_cert=tls_cert, tls_key=tls_key, log_level=log_level, metrics_port=metrics_port
+    )
+    return code
+
+
+def relay_server(
+    *,
+    exposed_url: Annotated[
+        str,
+        typer.Option("--exposed-url", metavar="URL", help="What agents are told: rel://HOST:PORT, rels:// with TLS."),
+    ],
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; :PORT is every address.")
+    ] = ":33080",
+    secret_file: Annotated[
+        Path | None,
+        typer.Option("--secret-file", metavar="FILE", help="The line shared with the agents; or HOMING_RELAY_SECRET."),
+    ] = None,
+    tls_cert: CertificateOption = None,
+    tls_key: KeyOption = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option("--health-port", metavar="PORT", help="http://127.0.0.1:PORT/health and /metrics."),
+    ] = None,
+    log_level: LevelOption = "info",
+) -> int:
+    """Run a relay server, which carries packets between agents that cannot reach each other; it cannot read them.
+
+    Ends on SIGTERM or Ctrl-C.
+
+    Example: homing relay --exposed-url rel://relay.example.com:33080 --secret-file relay.secret
+    """
+    code: int = _module("relay").run(
+        listen=listen,
+        exposed_url=exposed_url,
+        secret_file=secret_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        health_port=health_port,
+        log_level=log_level,
+    )
+    return code
+
+
 SUMMARIES = {
     "demo": "Show it on this machine: a tunnel, a fault, its recovery.",
     "up": "Run an agent in the foreground.",
@@ -103,7 +175,7 @@ SUMMARIES = {
     "signal": "Run a signal server.",
     "relay": "Run a relay server.",
 }
-BODIES: dict[str, Callable[..., Any]] = {"demo": demo}
+BODIES: dict[str, Callable[..., Any]] = {"demo": demo, "signal": signal_server, "relay": relay_server}
 """Commands whose options stand here; all others are the function `run` of their module."""
 
 

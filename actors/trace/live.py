@@ -42,7 +42,7 @@ class Past:
     """What the rings hold."""
 
     rings: tuple[Ring, ...]
-    silent: tuple[str, ...]  # processes that did not answer
+    silent: tuple[str, ...]  # processes that did not answer, or in no way that this version reads
 
 
 def read_rings(directory: Path, since: float, limit_s: float) -> Past:
@@ -50,6 +50,7 @@ def read_rings(directory: Path, since: float, limit_s: float) -> Past:
     names = _newest(directory, "ring")
     waiting: dict[zmq.Socket[bytes], str] = {}
     rings: list[Ring] = []
+    silent: list[str] = []
     with _context() as context:
         poller = zmq.Poller()
         for process, incarnation in names.items():
@@ -66,9 +67,8 @@ def read_rings(directory: Path, since: float, limit_s: float) -> Past:
                 try:
                     rings.append(decode_ring(socket.recv(zmq.NOBLOCK)))
                 except UnreadableRecord:
-                    waiting[socket] = process
-        silent = tuple(sorted(waiting.values()))
-    return Past(tuple(rings), silent)
+                    silent.append(process)
+    return Past(tuple(rings), tuple(sorted([*silent, *waiting.values()])))
 
 
 @dataclass(order=True, slots=True)

@@ -89,9 +89,9 @@ def _sender(record: Record, names: Names) -> str:
 
 
 def _actor(name: str, names: Names) -> str:
-    kind, _, rest = name.partition("/")
-    key, _, role = rest.partition("/")
-    return f"{_peer(key, names)}/{role}" if kind == "peer" and role else name
+    rest, _, role = name.rpartition("/")  # a key may hold slashes itself
+    kind, _, key = rest.partition("/")
+    return f"{_peer(key, names)}/{role}" if kind == "peer" else name
 
 
 def _peer(key: str, names: Names) -> str:

@@ -131,7 +131,10 @@ def change(old: str, new: str) -> str:
         (put("interface", '"a/b"'), "node.interface: 'a/b'; 1 to 15"),
         (put("user", '"nobody-of-that-name"'), "node.user: no user nobody-of-that-name on this machine"),
         (put("run_directory", '"run"'), "node.run_directory: 'run'; an absolute path"),
-        (put("run_directory", f'"/{"r" * 48}"'), "node.run_directory: 49 characters; at most 48"),
+        (
+            put("run_directory", f'"/{"r" * 64}"'),
+            "node.run_directory: 71 bytes together with the node's name; at most 70",
+        ),
         (change('["10.77.0.1/24"]', "[]"), "node.addresses: no address"),
         (change('["10.77.0.1/24"]', '["10.77.0.1"]'), "node.addresses: '10.77.0.1'; an address with its prefix length"),
         (change('["10.77.0.1/24"]', '["10.77.0.0/24"]'), "node.addresses: 10.77.0.0/24 is the network's own"),

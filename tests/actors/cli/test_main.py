@@ -11,8 +11,6 @@ from actors.cli.__main__ import SUMMARIES, execute
 from actors.cli.errors import CommandFailed, as_line, explain
 from tests.actors.cli.console import failure, homing, really, spawn
 
-OWN = ("up", "down", "status", "trace", "check", "key", "demo")
-
 
 def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     result = homing(capsys)
@@ -25,7 +23,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert homing(capsys, "--version").out.startswith("homing 0.")
 
 
-@pytest.mark.parametrize("command", [(name,) for name in OWN] + [("key", "new"), ("key", "public")])
+@pytest.mark.parametrize("command", [(name,) for name in SUMMARIES] + [("key", "new"), ("key", "public")])
 def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     result = homing(capsys, *command, "--help")
     assert result.code == 0
@@ -49,6 +47,8 @@ def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.
         (("trace", "--since", "1m", "--for", "1m"), "--for is for what comes, --since for what was"),
         (("key",), "Missing command; see: homing key --help"),
         (("key", "old"), "No such command 'old'"),
+        (("relay",), "Missing option '--exposed-url'; see: homing relay --help"),
+        (("signal", "--metrics-port", "x"), "; see: homing signal --help"),
         (("down", "--timeout", "-1"), "; see: homing down --help"),
     ],
 )
