@@ -174,9 +174,9 @@ class Theirs:
     def __init__(self, host: Host, *peers: PeerSetup, mtu: int = MTU) -> None:
         self.host = host
         with suppress(FileNotFoundError):
-            self._socket.unlink()
+            self.socket_file.unlink()
         self.process = host.start("wireguard-go", "-f", host.interface, stderr=subprocess.DEVNULL)
-        wait_until(self._socket.exists)
+        wait_until(self.socket_file.exists)
         self.set("private-key", "/dev/stdin", "listen-port", str(PORT), text=host.keys.private)
         for peer in peers:
             self.add_peer(peer)
@@ -206,7 +206,8 @@ class Theirs:
         return dict(zip(names, line.split("\t"), strict=True))
 
     @property
-    def _socket(self) -> Path:
+    def socket_file(self) -> Path:
+        """Where wireguard-go listens for `wg`; namespaces do not part it."""
         return Path(f"/var/run/wireguard/{self.host.interface}.sock")
 
 

@@ -155,6 +155,16 @@ def test_ours_among_themselves_answer_echoes(pair: Pair) -> None:
     assert ours.wait_for("echo_answered")["token"] == 42
 
 
+def test_a_story_that_fails_leaves_nothing_behind() -> None:
+    pair = Pair()
+    ends = (Theirs(pair.b, peer_of(pair.a)), Ours(pair.a, peer_of(pair.b)))
+    with pytest.raises(AssertionError, match="on purpose"), pair:
+        raise AssertionError("on purpose")
+    assert [end.process.poll() is not None for end in ends] == [True, True]
+    assert not {pair.a.namespace, pair.b.namespace} & set(run("ip", "netns", "list").split())
+    assert not ends[0].socket_file.exists()
+
+
 def transferred(sender: Host, receiver: Host, *options: str) -> int:
     """Return how many bytes iperf3 says arrived."""
     listener = receiver.start("iperf3", "--server", "--one-off", stdout=subprocess.DEVNULL)
