@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from actors.messages.status import Snapshot
+
 MAX_PID_READ_LEN = 1 << 20  # bytes
 
 
@@ -36,3 +38,10 @@ def read_pid(run_dir: Path, process: str) -> int | None:
             return msgspec.json.decode(file.read(MAX_PID_READ_LEN), type=_Pid).pid
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def encode_snapshot(snapshot: Snapshot, control: bytes = b"") -> bytes:
+    """Return the document; `control` is the control side's part where STATUS has encoded it already (JSON)."""
+    if not control:
+        return msgspec.json.encode(snapshot)
+    return msgspec.json.encode({**msgspec.structs.asdict(snapshot), "control": msgspec.Raw(control)})

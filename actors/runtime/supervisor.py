@@ -34,7 +34,7 @@ from actors.runtime.interface import InterfaceUnavailable, TunInterface
 from actors.runtime.post_office import PostOffice
 from actors.runtime.privileges import Identity, UserUnavailable, resolve_user
 from actors.runtime.sd_notify import Notifier
-from actors.runtime.snapshot import read_pid, write_snapshot
+from actors.runtime.snapshot import encode_snapshot, read_pid, write_snapshot
 from actors.runtime.supervision import ActorsFailing
 from config import logs
 from config.schema import NodeConfig
@@ -252,7 +252,7 @@ class Supervisor:
             agent=self._agent.status(now),
         )
         try:
-            write_snapshot(self._held.run_dir, SUPERVISOR, msgspec.json.encode(snapshot))
+            write_snapshot(self._held.run_dir, SUPERVISOR, encode_snapshot(snapshot))
         except OSError as error:
             logger.warning("the status file cannot be written: {}", error)
         self._loop.call_later(SNAPSHOT_S, self._write_snapshot)

@@ -1,0 +1,154 @@
+"""A control process: the peers' actors, and in control-0 the node's own; signal on an asyncio thread.
+
+Started by the supervisor: `python -m actors.runtime.control_process`, with a Bootstrap record on standard input.
+"""
+
+import gc
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from loguru import logger
+
+from actors.addresses import AGENT, CONTROL_0, PEERS, RELAYS, SIGNAL, SIGNAL_LINK, STATUS, control_processes
+from actors.effects import Machine
+from actors.messages.process import ProcessReady, StartPeer
+from actors.messages.status import Snapshot
+from actors.node.peers import Peers
+from actors.node.relays import Relays
+from actors.node.signal import Signal
+from actors.node.signal_link import SignalLink
+from actors.node.status import Status
+from actors.peer.wiring import make_peer
+from actors.runtime import clock
+from actors.runtime.bootstrap import BadBootstrap, Bootstrap, enter
+from actors.runtime.post_office import PostOffice
+from actors.runtime.process_actor import MakePeer, OfficeHost, add_process_actor
+from actors.runtime.signal_link import SignalThread
+from actors.runtime.snapshot import encode_snapshot
+from actors.runtime.supervision import ActorsFailing
+from config import logs
+
+LINKS_PER_INCARNATION = 1 << 20  # numbers of relay links that one incarnation may use
+
+
+class ControlProcess:
+    """Everything in a control process, wired up."""
+
+    def __init__(self, told: Bootstrap) -> None:
+        self._told = told
+        self._started_at = clock.now()
+        self._controls = control_processes(told.config.file.runtime.control_processes)
+        self._rng = random.SystemRandom()
+        self._signal: SignalThread | None = None
+        self._ended = False
+        self._office = PostOffice(
+            told.process, told.incarnation, Path(told.run_dir), log_mail=told.config.file.log.level == "debug"
+        )
+
+    def run(self) -> int:
+        """Run until told to end (SIGTERM), and return the exit code."""
+        told, office = self._told, self._office
+        # A signal ends the wait for mail by a descriptor: the handler alone would be looked at a second later.
+        heard, told_by_kernel = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        office.watch(heard, lambda: os.read(heard, 4096))
+        signal.set_wakeup_fd(told_by_kernel, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_end)
+        try:
+            for process, incarnation in told.others.items():
+                office.connect(process, incarnation)
+            if told.process == CONTROL_0:
+                self._add_node()
+            add_process_actor(office, ControlHost(office, self._make_peer, self._on_drain, self._started_at))
+            office.post(AGENT, ProcessReady(process=told.process, incarnation=told.incarnation))
+            gc.freeze()
+            office.run(lambda: self._ended)
+        except ActorsFailing as reason:
+            logger.critical("{} cannot go on: {}", told.process, reason)
+            return 1
+        finally:
+            if self._signal is not None:
+                self._signal.stop()
+            office.close()
+        return 0
+
+    def _add_node(self) -> None:
+        """Run the node's own actors.  Peers has no remake: what it knows comes from the supervisor at a start."""
+        told, office, controls = self._told, self._office, self._controls
+        section, relay = told.config.file.signal, told.config.file.relay
+        self._signal = driver = SignalThread(
+            section.url,
+            told.config.public_key,
+            told.config.private_key,
+            told.config.signal_ca,
+            office.outlet("signal"),
+        )
+
+        def relays() -> Relays:
+            # Never a number that an earlier incarnation, or an earlier machine of this one, has given to a link.
+            first = told.incarnation * LINKS_PER_INCARNATION + int((clock.now() - self._started_at) * 100)
+            return Relays(relay.urls, controls, rng=self._rng, first_link=first)
+
+        office.add(STATUS.actor, Status(told.process), remake=lambda: Status(told.process))
+        office.add(RELAYS.actor, relays(), remake=relays)
+        office.add(SIGNAL.actor, Signal(section.url, controls), remake=lambda: Signal(section.url, controls))
+        office.add(SIGNAL_LINK.actor, SignalLink(driver), remake=lambda: SignalLink(driver))
+        office.add(PEERS.actor, Peers(controls, rng=self._rng))
+        driver.start()
+
+    def _make_peer(self, request: StartPeer) -> dict[str, Machine]:
+        return make_peer(
+            request,
+            self._told.config.public_key,
+            self._controls,
+            rng=self._rng,
+            entropy=os.urandom,
+            first_generation=int(clock.unix_now() * 1000),
+            listen_port=self._told.listen_port,
+        )
+
+    def _on_drain(self, reason: str) -> None:
+        if self._signal is not None:
+            self._signal.stop()
+
+    def _on_end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ended = True
+
+
+class ControlHost(OfficeHost):
+    """Puts what STATUS knows into the process's snapshot file."""
+
+    def __init__(self, office: PostOffice, make: MakePeer, on_drain: Callable[[str], None], started_at: float) -> None:
+        super().__init__(office, make, on_drain)
+        self._started_at = started_at
+
+    def save_snapshot(self, document: bytes) -> None:
+        """Write the process's snapshot file; without room for it the process goes on."""
+        snapshot = Snapshot(
+            process=self.process,
+            incarnation=self.incarnation,
+            pid=os.getpid(),
+            written_at=clock.now(),
+            started_at=self._started_at,
+            runtime=self._office.status(),
+        )
+        super().save_snapshot(encode_snapshot(snapshot, control=document))
+
+
+def main() -> int:
+    """Run a control process and return its exit code."""
+    try:
+        told = enter()
+    except BadBootstrap as error:
+        print(f"homing: {error}", file=sys.stderr)
+        return 2
+    logs.setup(told.config.file.log, told.process)
+    return ControlProcess(told).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The packet process: TUN device, UDP sockets, relay links and ZeroMQ on one asyncio loop, one thread.
+
+Started by the supervisor: `python -m actors.runtime.packet_process`, with a Bootstrap record on standard input.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from actors.addresses import AGENT, PACKET, RELAY_LINKS, TUNNELS, control_processes
+from actors.effects import Effect, Send
+from actors.messages.packet import ConfigurePeer, RelayLinksInbox, RemovePeer, TunnelsInbox
+from actors.messages.process import ProcessReady
+from actors.messages.status import PacketStatus, Snapshot
+from actors.packet.relay_links import RelayLinks
+from actors.packet.tunnels import Tunnels
+from actors.runtime import clock
+from actors.runtime.bootstrap import BadBootstrap, Bootstrap, enter
+from actors.runtime.carrier import Carrier
+from actors.runtime.post_office import PostOffice
+from actors.runtime.process_actor import OfficeHost, add_process_actor
+from actors.runtime.relay_dialer import RelayDialer
+from actors.runtime.snapshot import encode_snapshot, write_snapshot
+from config import logs
+from config.keys import PublicKey
+from wg.drivers.tun import TunDriver
+from wg.drivers.udp import UdpDriver
+from wg.packet_path import PacketPath
+
+SNAPSHOT_S = 1.0
+MAX_FAULTS = 20  # exceptions of ours within FAULTS_S; with more of them the process starts anew
+FAULTS_S = 60.0
+CLOSE_S = 0.05  # for the last messages on the relay links to leave
+
+
+class PacketProcess:
+    """Everything in the packet process, wired up."""
+
+    def __init__(self, told: Bootstrap) -> None:
+        self._told = told
+        self._started_at = clock.now()
+        self._exit_code = 0
+        self._faults: deque[float] = deque(maxlen=MAX_FAULTS + 1)
+        self._peers: set[PublicKey] = set()
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._on_fault)
+        controls = control_processes(told.config.file.runtime.control_processes)
+        path = PacketPath(
+            told.config.private_key.value,
+            mtu=told.config.file.node.mtu,
+            timestamp=clock.Tai64n(Path(told.state_dir) / "tai64n").stamp,
+            entropy=os.urandom,
+            rng=random.SystemRandom(),
+        )
+        self._tunnels = HookedTunnels(path, controls, self._on_tunnels_mail)
+        self._links = HookedRelayLinks(
+            told.config.public_key,
+            told.config.relay_credentials,
+            controls,
+            clock.unix_now,
+            on_mail=self._on_links_mail,
+        )
+        self._carrier = Carrier(
+            self._loop,
+            self._tunnels,
+            TunDriver(told.tun_fd),
+            [UdpDriver(socket.socket(fileno=fd)) for fd in told.udp_fds],
+            deliver=self._deliver,
+            gone=self._end,
+            clock=clock.now,
+        )
+        self._dialer = RelayDialer(
+            self._loop,
+            self._links,
+            ca=told.config.relay_ca,
+            deliver=self._deliver,
+            receive=self._carrier.receive_relayed,
+            clock=clock.now,
+        )
+
+    def run(self) -> int:
+        """Run until told to end (SIGTERM), and return the exit code."""
+        told, loop = self._told, self._loop
+        self._office = office = PostOffice(
+            PACKET, told.incarnation, Path(told.run_dir), log_mail=told.config.file.log.level == "debug"
+        )
+        try:
+            for process, incarnation in told.others.items():
+                office.connect(process, incarnation)
+            office.add(TUNNELS.actor, self._tunnels)
+            office.add(RELAY_LINKS.actor, self._links)
+            add_process_actor(office, OfficeHost(office))
+            office.attach(loop, lambda reason: self._end(str(reason)))
+            loop.add_signal_handler(signal.SIGTERM, loop.stop)
+            self._carrier.open(self._dialer)
+            self._write_snapshot()
+            office.post(AGENT, ProcessReady(process=PACKET, incarnation=told.incarnation))
+            gc.freeze()
+            loop.run_forever()
+            self._carrier.close()
+            self._dialer.close()
+            loop.run_until_complete(asyncio.sleep(CLOSE_S))
+        finally:
+            office.close()
+        return self._exit_code
+
+    def _end(self, reason: str) -> None:
+        """Exit as a failure: the supervisor starts another."""
+        logger.critical("the packet process cannot go on: {}", reason)
+        self._exit_code = 1
+        self._loop.stop()
+
+    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception of ours: what caused it is lost, the rest goes on, unless there is no end of them."""
+        error = context.get("exception")
+        logger.opt(exception=error).error("{}", context.get("message"))
+        now = clock.now()
+        self._faults.append(now)
+        if len(self._faults) > MAX_FAULTS and now - self._faults[0] < FAULTS_S:
+            self._end(f"{len(self._faults)} exceptions within {FAULTS_S:g} s, the last: {error!r}")
+
+    # --- mail ---
+
+    def _deliver(self, effects: list[Effect]) -> None:
+        """Put on its way what a machine said outside of its mailbox."""
+        for effect in effects:
+            assert isinstance(effect, Send), effect
+            self._office.post(effect.to, effect.message)
+
+    def _on_tunnels_mail(self, message: TunnelsInbox) -> None:
+        match message:
+            case ConfigurePeer(peer=peer) if peer not in self._peers:
+                self._peers.add(peer)
+                self._links.known_peers(self._peers)
+            case RemovePeer(peer=peer) if peer in self._peers:
+                self._peers.remove(peer)
+                self._links.known_peers(self._peers)
+            case _:
+                pass
+        self._carrier.settle_soon()
+
+    def _on_links_mail(self, _message: RelayLinksInbox) -> None:
+        self._dialer.settle_soon()
+
+    # --- status ---
+
+    def _write_snapshot(self) -> None:
+        now = clock.now()
+        self._loop.call_later(SNAPSHOT_S, self._write_snapshot)
+        of_tunnels = self._tunnels.status(self._links.urls())
+        of_links = {f"relay_{reason}": count for reason, count in self._links.status().drops.items()}
+        snapshot = Snapshot(
+            process=PACKET,
+            incarnation=self._told.incarnation,
+            pid=os.getpid(),
+            written_at=now,
+            started_at=self._started_at,
+            runtime=self._office.status(),
+            packet=PacketStatus(
+                tunnels=of_tunnels.tunnels, drops={**of_tunnels.drops, **self._carrier.dropped(), **of_links}
+            ),
+        )
+        try:
+            write_snapshot(Path(self._told.run_dir), PACKET, encode_snapshot(snapshot))
+        except OSError as error:
+            logger.warning("the status file cannot be written: {}", error)
+
+
+class HookedTunnels(Tunnels):
+    """Tunnels that say when mail has changed something, so that its output is sent."""
+
+    def __init__(
+        self, packet_path: PacketPath, controls: tuple[str, ...], on_mail: Callable[[TunnelsInbox], None]
+    ) -> None:
+        super().__init__(packet_path, controls)
+        self._on_mail = on_mail
+
+    def handle(self, message: TunnelsInbox, now: float) -> list[Effect]:
+        """Do what the control side asks."""
+        effects = super().handle(message, now)
+        self._on_mail(message)
+        return effects
+
+
+class HookedRelayLinks(RelayLinks):
+    """RelayLinks that say when mail has changed something, so that its requests are done."""
+
+    def __init__(self, *what: Any, on_mail: Callable[[RelayLinksInbox], None]) -> None:
+        super().__init__(*what)
+        self._on_mail = on_mail
+
+    def handle(self, message: RelayLinksInbox, now: float) -> list[Effect]:
+        """Do what the control side asks."""
+        effects = super().handle(message, now)
+        self._on_mail(message)
+        return effects
+
+
+def main() -> int:
+    """Run the packet process and return its exit code."""
+    try:
+        told = enter()
+    except BadBootstrap as error:
+        print(f"homing: {error}", file=sys.stderr)
+        return 2
+    logs.setup(told.config.file.log, PACKET)
+    return PacketProcess(told).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
