@@ -8,6 +8,7 @@ packets go now; what is returned as an answer goes back to where the message cam
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import not_
@@ -45,7 +46,7 @@ class SessionProven:
 class InitiationUnanswered:
     """An initiation went unanswered for REKEY_TIMEOUT, and another was sent."""
 
-    attempts: int  # initiations sent since the last answer
+    attempts: int  # initiations sent since the last answer, giving up or loss of the path
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +117,8 @@ class Tunnel:
         self._keypairs = Keypairs(indices.release)
         self._initiated: Initiated | None = None  # our initiation that waits for its response
         self._initiated_at = NEVER  # the last initiation we sent
-        self._unanswered = 0  # initiations sent since the last proven session
-        self._taken_at = NEVER  # the last initiation we took
-        self._taken_timestamp = b""
+        self._unanswered = 0  # initiations sent since the last answer, or since they began anew
+        self._taken_at, self._taken_timestamp = NEVER, b""  # of the last initiation we took
         self._waiting: deque[bytes] = deque()
         self._events: deque[TunnelEvent] = deque()
 
@@ -149,8 +149,8 @@ class Tunnel:
             return Decapsulated([None] * len(datagrams))
         result = self._open(keypair, datagrams, via, now)
         if result.heard:
-            accepted = (kept is not None for kept in result.plaintexts)
-            self.counters.rx_bytes += sum(map(len, compress(datagrams, accepted)))
+            kept = compress(datagrams, (plaintext is not None for plaintext in result.plaintexts))
+            self.counters.rx_bytes += sum(map(len, kept))
             result.send = self._on_heard(keypair, any(result.plaintexts), now)
         return result
 
@@ -169,10 +169,9 @@ class Tunnel:
 
     def consume_initiation(self, read: ReadInitiation, now: float) -> bytes | None:
         """Return the handshake response, which goes back where the initiation came from; None: refused."""
-        try:
+        checked = None
+        with suppress(HandshakeRejected):
             checked = noise.check_initiation(read, self._remote_static)
-        except HandshakeRejected:
-            checked = None
         flood = now - self._taken_at < INITIATION_INTERVAL
         if checked is None or checked.timestamp <= self._taken_timestamp or flood:
             self.counters.initiations_refused += 1
@@ -196,13 +195,11 @@ class Tunnel:
         They go on the path in use, or where there is none back where the response came from.  None: refused, and
         nothing changed.
         """
-        initiated = self._initiated
-        if initiated is None or response.receiver != initiated.sender:
-            self.counters.responses_refused += 1
-            return None
-        try:
-            keys = noise.consume_response(self._local, initiated, response, preshared_key=self._preshared_key)
-        except HandshakeRejected:
+        initiated, keys = self._initiated, None
+        if initiated is not None and response.receiver == initiated.sender:
+            with suppress(HandshakeRejected):
+                keys = noise.consume_response(self._local, initiated, response, preshared_key=self._preshared_key)
+        if initiated is None or keys is None:
             self.counters.responses_refused += 1
             return None
         self._initiated = None  # its index is the keypair's now
@@ -232,9 +229,7 @@ class Tunnel:
 
     def keepalive(self, now: float) -> list[bytes]:
         """Return a keepalive, or without a session an initiation as `initiate` gives it."""
-        if self.has_session(now):
-            return self._seal([b""], now)
-        return self._initiation(now)
+        return self._seal([b""], now) if self.has_session(now) else self._initiation(now)
 
     def set_reachable(self, reachable: bool, now: float) -> list[bytes]:
         """Say whether the peer has a path.  Without one packets wait, and nothing is sent but answers.
@@ -245,6 +240,7 @@ class Tunnel:
             return []
         self.reachable = reachable
         if not reachable:
+            self._unanswered = 0
             self._timers.on_path_lost()
             return []
         return self._flush(now) or (self.keepalive(now) if self._waiting or self._timers.persistent_keepalive_s else [])
@@ -276,8 +272,6 @@ class Tunnel:
                     self.forget_sessions()
                 case Reminder.RETRANSMIT:
                     send.append(self._next_initiation(now))
-                    if self._unanswered > 1:
-                        self._events.append(InitiationUnanswered(self._unanswered))
                 case Reminder.GIVE_UP:
                     self._give_up()
                 case Reminder.NEW_HANDSHAKE:
@@ -321,8 +315,7 @@ class Tunnel:
         """Seal the packets that waited, if they can go."""
         if not self._waiting or not self.reachable or not self._may_send(len(self._waiting), now):
             return []
-        packets = list(self._waiting)
-        self._waiting.clear()
+        packets, self._waiting = self._waiting, deque()
         return self._seal(packets, now)
 
     def _initiation(self, now: float) -> list[bytes]:
@@ -345,6 +338,8 @@ class Tunnel:
         )
         self._initiated_at = now
         self._unanswered += 1
+        if self._unanswered > 1:
+            self._events.append(InitiationUnanswered(self._unanswered))
         self._timers.on_initiation_sent(now)
         self._timers.on_authenticated_sent(now)
         datagram = self._jar.sign(initiation, now)
@@ -358,6 +353,7 @@ class Tunnel:
 
     def _give_up(self) -> None:
         self._forget_initiated()
+        self._unanswered = 0
         self.counters.queued_dropped += len(self._waiting)
         self._waiting.clear()
         self._events.append(HandshakeGivenUp())

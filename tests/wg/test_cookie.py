@@ -159,11 +159,14 @@ def test_a_cookie_reply_may_answer_either_of_the_last_two_messages() -> None:
 
 def test_a_cookie_reply_to_something_else_is_refused() -> None:
     gate, jar, stranger = gate_under_load(), CookieJar(BOB), CookieJar(BOB)
-    jar.sign(INITIATION, 100.0)
-    reply = gate.admit(stranger.sign(INITIATION._replace(ephemeral=b"X" * 32), 100.0), HOME, 100.0)
-    assert not taken_cookie(reply, jar, 100.0), "right index, another mac1"
-    reply = gate.admit(stranger.sign(INITIATION._replace(sender=9), 100.0), HOME, 100.0)
-    assert not taken_cookie(reply, jar, 100.0), "unknown index"
+    verdict = gate.admit(stranger.sign(INITIATION._replace(ephemeral=b"X" * 32), 100.0), HOME, 100.0)
+    signed = jar.sign(INITIATION, 100.0)
+    assert not taken_cookie(verdict, jar, 100.0), "right index, another mac1"
+    verdict = gate.admit(signed, HOME, 100.0)
+    assert isinstance(verdict, bytes)
+    elsewhere = verdict[:4] + bytes([9, 0, 0, 0]) + verdict[8:]
+    assert not taken_cookie(elsewhere, jar, 100.0), "right mac1, another index"
+    assert taken_cookie(verdict, jar, 100.0)
 
 
 @settings(deadline=None)

@@ -58,14 +58,30 @@ def test_after_90_s_without_an_answer_it_gives_up_until_there_is_something_to_se
     assert pair.bob.packets == [b"anew"]
 
 
-def test_while_packets_come_it_does_not_give_up() -> None:
+@pytest.mark.parametrize("every_s", [1.0, 7.0])
+def test_while_packets_come_it_does_not_give_up_and_says_that_nothing_answers(every_s: float) -> None:
     pair = Pair()
     pair.lose = all_lost
-    for _ in range(200):
+    while pair.now < 1200.0:
         pair.send(pair.alice, b"more")
-        pair.run(1.0)
-    assert HandshakeGivenUp() not in pair.alice.events
-    assert pair.times(pair.alice, INITIATION)[-1] > 190.0
+        pair.run(every_s)
+    times = pair.times(pair.alice, INITIATION)
+    assert times[-1] > 190.0
+    assert pair.alice.events == [InitiationUnanswered(attempts) for attempts in range(2, len(times) + 1)]
+
+
+def test_attempts_on_another_path_are_counted_anew() -> None:
+    pair = Pair()
+    pair.lose = all_lost
+    pair.send(pair.alice, b"hello")
+    pair.run(12.0)
+    assert pair.alice.events[-1] == InitiationUnanswered(3)
+    pair.alice.events.clear()
+    pair.alice.tunnel.set_reachable(False, pair.now)
+    pair.run(60.0)
+    pair.transmit(pair.alice, pair.alice.tunnel.set_reachable(True, pair.now))
+    pair.run(6.0)
+    assert pair.alice.events == [InitiationUnanswered(2)]
 
 
 def test_attempts_are_counted_anew_after_an_answer() -> None:
