@@ -19,18 +19,19 @@ from actors.effects import Address
 from actors.runtime import clock
 from config.keys import PublicKey, Secret
 from transport.signal.client import SignalClient
-from transport.signal.messages import SignalDisconnected, SignalFact, SignalPost
+from transport.signal.messages import SignalConnected, SignalDisconnected, SignalFact, SignalPost
 from transport.signal.sealing import Sealer
 
 MAX_HANDED_OVER = 4096  # posts that the thread has not taken yet
 AFTER_FAILURE_S = 1.0
+AFTER_REFUSAL_S = 0.5
 
 
 class Outlet(Protocol):
-    """Puts mail into mailboxes, from one thread that is not the post office's."""
+    """Puts mail into mailboxes from one thread that is not the post office's (actors/runtime/outlet.py)."""
 
-    def send(self, to: Address[Any], message: msgspec.Struct) -> None:
-        """Put the message into this mailbox."""
+    def send(self, to: Address[Any], message: msgspec.Struct) -> bool:
+        """Put the message into this mailbox.  False: it was not taken."""
         ...
 
 
@@ -120,4 +121,6 @@ class SignalThread:
         self._client.post(post)
 
     def _deliver(self, fact: SignalFact) -> None:
-        self._outlet.send(SIGNAL, fact)
+        if not self._outlet.send(SIGNAL, fact) and isinstance(fact, SignalConnected | SignalDisconnected):
+            # SIGNAL must not go on believing what it heard before; whatever holds by then is told.
+            asyncio.get_running_loop().call_later(AFTER_REFUSAL_S, self._client.repeat)

@@ -73,6 +73,7 @@ class SignalServer:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits if limits is not None else Limits()
         self._registry: dict[str, _Registration] = {}
+        self._streams: set[asyncio.Task[Any]] = set()  # those of _connect_stream
         self._server: rpc.Server | None = None
         self._stopping = False
         self.counters: Counter[str] = Counter()
@@ -98,6 +99,8 @@ class SignalServer:
         self._stopping = True
         for registration in self._registry.values():
             registration.end(rpc.UNAVAILABLE, STOPPING)
+        if self._streams:
+            await asyncio.wait(self._streams, timeout=grace_s)  # until everybody has been told
         if self._server is not None:
             await self._server.stop(grace_s)
 
@@ -116,13 +119,17 @@ class SignalServer:
 
         registration = _Registration(asyncio.get_running_loop().create_future())
         self._register(peer, registration)
-        writer = asyncio.create_task(self._write_to(registration, context))
+        stream = asyncio.current_task()
+        assert stream is not None
+        self._streams.add(stream)
+        stream.add_done_callback(self._streams.discard)
         try:
-            await asyncio.wait((writer, registration.ended), return_when=asyncio.FIRST_COMPLETED)
+            # At once and before any message: the client waits for this header before anything else.  Never broken off
+            # by us: the status of a call whose headers are half sent does not arrive.
+            await context.send_initial_metadata(((rpc.REGISTERED, "1"),))
+            await self._write_until_ended(registration, context)
         finally:  # also when the client went away: grpc cancels this then
             self._deregister(peer, registration)
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
             for delivery in registration.queue:
                 delivery.written.cancel()
         if registration.ended.done():
@@ -147,9 +154,15 @@ class SignalServer:
             self.counters["deregistrations_total"] += 1
             logger.debug("deregistered", peer=short(PublicKey(peer)))
 
+    async def _write_until_ended(self, registration: _Registration, context: rpc.ServerContext) -> None:
+        writer = asyncio.create_task(self._write_to(registration, context))
+        try:
+            await asyncio.wait((writer, registration.ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
     async def _write_to(self, registration: _Registration, context: rpc.ServerContext) -> None:
-        # At once and before any message: the client waits for this header before anything else.
-        await context.send_initial_metadata(((rpc.REGISTERED, "1"),))
         while True:
             while registration.queue:
                 delivery = registration.queue[0]

@@ -100,6 +100,18 @@ async def test_the_newest_stream_wins_and_the_old_one_is_told() -> None:
 
 
 @on_a_loop
+async def test_of_many_streams_at_once_one_is_left_and_all_others_are_told() -> None:
+    async with serving() as (server, port), RawClient(port) as client:
+        ends = [asyncio.create_task(end_of(client.stream(BOB))) for _ in range(100)]
+        await until(lambda: sum(task.done() for task in ends) == 99)
+        told = [task.result() for task in ends if task.done()]
+        assert set(told) == {("UNKNOWN", "peer registered again")}
+        assert server.active_peers == 1
+        for task in ends:
+            task.cancel()
+
+
+@on_a_loop
 async def test_a_half_closed_stream_goes_on_and_what_is_written_on_it_is_not_routed() -> None:
     async with serving() as (server, port), RawClient(port) as client:
         carol = await client.registered(CAROL)
