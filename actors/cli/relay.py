@@ -29,8 +29,8 @@ VARIABLE = "HOMING_RELAY_SECRET"
 
 def run(
     *,
-    listen: str = ":33080",
-    exposed_url: str = "",
+    listen: str,
+    exposed_url: str,
     secret_file: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
@@ -39,18 +39,11 @@ def run(
 ) -> int:
     """Serve on `listen` (HOST:PORT; without HOST every address) until SIGTERM, and return the exit code.
 
-    Peers are told the exposed URL (rel://HOST:PORT, or rels:// with TLS) and must reach it.  The secret that is shared
-    with the agents is the one line of --secret-file, or the variable HOMING_RELAY_SECRET.  With --health-port:
-    http://127.0.0.1:PORT/health and /metrics.
-
-    Example: homing relay --listen :33080 --exposed-url rel://relay.example.com:33080 --secret-file relay.secret
+    The secret is the one line of `secret_file`, or of the variable HOMING_RELAY_SECRET.  Raises CommandFailed.
     """
     host, port = _parse_listen(listen)
     if log_level not in LEVELS:
         raise CommandFailed(f"--log-level {log_level}: one of {', '.join(LEVELS)} would do", code=WRONG_USE)
-    if not exposed_url:
-        would_do = "give --exposed-url rel://HOST:PORT, as agents reach this server"
-        raise CommandFailed(f"no URL to tell the peers; {would_do}", code=WRONG_USE)
     tls = _tls(tls_cert, tls_key)
     try:
         url = instance_url(exposed_url, tls=tls is not None)

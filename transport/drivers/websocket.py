@@ -109,6 +109,9 @@ class Link(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
+        if self._owner is None:  # given up while it was dialled
+            transport.disconnect(False)
+            return
         self._transport, self._socket = transport, bound(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -162,17 +165,18 @@ async def dial(url: str, server_ip: str | None, owner: LinkOwner, *, ca: bytes |
 
 async def _attempt(url: RelayUrl, ip: str | None, owner: LinkOwner, ca: bytes | None) -> Link:
     limit_s = DIAL_TIMEOUT_S if ip is None else DIRECT_TIMEOUT_S
+    link = Link(owner)
     try:
         async with asyncio.timeout(limit_s):
             # The URL's host stays in the Host header and as TLS name, also when another address is dialled.
             how: dict[str, Any] = {"happy_eyeballs_delay": HAPPY_EYEBALLS_S}
             if ip is not None:
                 how = {"socket_factory": lambda _url: _connect(ip, url.port)}
-            _transport, link = await ws_connect(
-                lambda request, response: _accepted(owner, request, response),
+            _transport, accepted = await ws_connect(
+                lambda request, response: _accepted(link, request, response),
                 url.websocket_url,
                 ssl_context=client_context(ca) if url.secure else None,
-                websocket_handshake_timeout=None,
+                websocket_handshake_timeout=limit_s,  # cancelling this call would leave the connection open
                 logger_name=QUIET,
                 enable_auto_pong=False,
                 max_frame_size=MAX_MESSAGE_LEN,
@@ -180,6 +184,7 @@ async def _attempt(url: RelayUrl, ip: str | None, owner: LinkOwner, ca: bytes | 
                 **how,
             )
     except TimeoutError:
+        link.abort()
         raise DialFailed(f"no answer within {limit_s:g} s") from None
     except ssl.SSLCertVerificationError as error:
         raise DialFailed(await certificate_fault(error, ip or url.host, url.port, url.host, ca)) from None
@@ -196,16 +201,19 @@ async def _attempt(url: RelayUrl, ip: str | None, owner: LinkOwner, ca: bytes | 
         raise DialFailed(f"{status} instead of a relay's WebSocket at /relay") from None
     except WSError as error:
         raise DialFailed(str(error)) from None
-    if not isinstance(link, Link):
+    except asyncio.CancelledError:
+        link.abort()
+        raise
+    if accepted is not link:
         raise DialFailed("the server closed the connection instead of answering")
     return link
 
 
-def _accepted(owner: LinkOwner, _request: WSUpgradeRequest, response: WSUpgradeResponse) -> Link:
+def _accepted(link: Link, _request: WSUpgradeRequest, response: WSUpgradeResponse) -> Link:
     for header in ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"):
         if header in response.headers:
             raise DialFailed(f"the server chose a {header} that nobody offered")
-    return Link(owner)
+    return link
 
 
 async def _connect(ip: str, port: int) -> socket.socket:
