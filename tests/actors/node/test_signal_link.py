@@ -1,0 +1,30 @@
+from actors.messages.node import KnownPeers, SignalLinkWanted
+from actors.node.signal_link import SignalLink
+from config.keys import PublicKey
+from transport.signal.messages import PostCandidate, SignalPost
+
+BOB = PublicKey("B" * 43 + "=")
+
+
+class Driver:
+    """Takes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def post(self, post: SignalPost) -> None:
+        self.asked.append(post)
+
+    def know(self, peers: frozenset[PublicKey]) -> None:
+        self.asked.append(peers)
+
+    def repeat(self) -> None:
+        self.asked.append("repeat")
+
+
+def test_mail_is_handed_to_the_driver_as_it_is() -> None:
+    driver, post = Driver(), PostCandidate(peer=BOB, candidate="c")
+    machine = SignalLink(driver)
+    for message in (post, KnownPeers(peers=frozenset({BOB})), SignalLinkWanted()):
+        assert machine.handle(message, 1.0) == []
+    assert driver.asked == [post, frozenset({BOB}), "repeat"]
