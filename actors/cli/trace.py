@@ -55,6 +55,9 @@ def run(
     dropped: Annotated[
         bool, typer.Option("--dropped", help="Only mail that no actor handled, with the reason.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The heartbeat too: pings, snapshots, and the timers of both.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     node: NodeOption = None,
     run_directory: RunDirectoryOption = RUN_DIRECTORY,
@@ -62,7 +65,8 @@ def run(
     """Show the mail between the agent's actors: as it comes, or with --since as it was.
 
     A line: time, from -> to, message and its fields, the receiver's state before -> after, #id <- #cause.  At most 300
-    lines a second are shown as they come; what was suppressed is counted.  Watching never slows the agent down.
+    lines a second are shown as they come; what was suppressed is counted.  The heartbeat is left out unless it is asked
+    for (--all, --type, --actor).  Watching never slows the agent down.
 
     \b
     Example: homing trace --peer laptop
@@ -80,6 +84,7 @@ def run(
         types=frozenset(tag_of(name) for text in types or () for name in text.split(",") if name.strip()),
         actor=actor,
         lost=dropped,
+        heartbeat=everything or bool(types or actor),
     )
     reader = _Reader(agent, selection, count, _Printer(names, json_output, time.time() - boot_now()))
     try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from actors.addresses import process_actor
 from actors.messages.redact import MARK
 from actors.trace.record import FLAG_EXTERNAL, FLAG_TIMER, Record, fields_of
 from config.keys import SHORT_LEN, PublicKey
@@ -22,6 +23,7 @@ MAX_FIELDS_LEN = 160  # characters
 MAX_VALUE_LEN = 60
 MAX_DEPTH = 4
 ID_DIGITS = 6  # of an id's last digits: enough to follow a cause in one's screen
+PROCESS_ACTOR = process_actor("").actor
 KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 Names = Mapping[PublicKey, str]
@@ -31,7 +33,7 @@ def render(record: Record, names: Names, wall_offset_s: float) -> str:
     """Return the record as one line; `wall_offset_s` is wall time less boot time."""
     parts = [
         clock_time(record.at + wall_offset_s),
-        f"{_sender(record, names)} -> {_actor(record.to, names) or record.process}",
+        f"{_sender(record, names)} -> {_receiver(record, names)}",
         " ".join([record.tag or "(undecodable)", *_fields(record, names)]),
     ]
     if record.kind != "delivered":
@@ -85,7 +87,13 @@ def _sender(record: Record, names: Names) -> str:
         return f"outside{outside}"
     name, _, process = record.sender.rpartition("@")
     # Where it came from matters when it crossed from one process to another.
-    return _actor(name, names) + (f"@{process}" if process != record.process else "")
+    return _actor(name, names) + (f"@{process}" if process != record.process or name == PROCESS_ACTOR else "")
+
+
+def _receiver(record: Record, names: Names) -> str:
+    if record.to == PROCESS_ACTOR:
+        return f"{record.to}@{record.process}"  # every process has one of that name
+    return _actor(record.to, names) or record.process
 
 
 def _actor(name: str, names: Names) -> str:

@@ -9,6 +9,9 @@ from config.keys import PublicKey
 
 CAP_WINDOW_S = 1.0
 
+# What goes round every second or more often while nothing happens.
+HEARTBEAT = frozenset({"ping", "pong", "agent_due", "announce", "snapshot_due", "save_snapshot"})
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -18,10 +21,13 @@ class Selection:
     types: frozenset[str] = frozenset()  # tags: "offer_received"
     actor: str = ""  # "guard", "relays", "peer/<key>/guard": receiver or sender
     lost: bool = False  # only what no machine has handled
+    heartbeat: bool = True  # also the deliveries of HEARTBEAT
 
     def admits(self, record: Record) -> bool:
         """Tell whether this record is wanted."""
         if self.lost and record.kind == "delivered":
+            return False
+        if not self.heartbeat and record.kind == "delivered" and record.tag in HEARTBEAT:
             return False
         if self.types and record.tag not in self.types:
             return False

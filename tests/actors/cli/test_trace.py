@@ -61,6 +61,7 @@ class TracedAgent(FakeAgent):
             answering = other.submit(answer)
             yield
             answering.result(30)
+        socket.close(linger=0)
 
     def wait_for_reader(self) -> None:
         """Wait until somebody listens."""
@@ -245,9 +246,18 @@ def test_a_count_of_the_past_means_its_end(agent: TracedAgent, capsys: pytest.Ca
 
 
 def test_types_may_be_given_in_any_way(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:
-    with agent.ring(mail(1), offer_due(2), mail(3, tag="pong")):
-        result = homing(capsys, "trace", "--since", "1m", "--type", "pong,OfferDue", "--type", "relay_lost", "--json")
-    assert [json.loads(line)["type"] for line in result.out.splitlines()] == ["offer_due", "pong"]
+    with agent.ring(mail(1), offer_due(2), mail(3, tag="relay_ready")):
+        result = homing(
+            capsys, "trace", "--since", "1m", "--type", "RelayReady,OfferDue", "--type", "relay_lost", "--json"
+        )
+    assert [json.loads(line)["type"] for line in result.out.splitlines()] == ["offer_due", "relay_ready"]
+
+
+def test_the_heartbeat_is_shown_when_it_is_asked_for(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, ids in (((), [1]), (("--all",), [1, 2]), (("--type", "pong"), [2]), (("--actor", "conn"), [2])):
+        with agent.ring(mail(1), mail(2, tag="pong", to="conn")):
+            result = homing(capsys, "trace", "--since", "60s", "--json", *arguments)
+        assert [json.loads(line)["id"] for line in result.out.splitlines()] == ids
 
 
 def test_how_far_back_a_ring_reaches_is_said(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:

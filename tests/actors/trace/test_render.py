@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from actors.messages.packet import ConfigurePeer, RelayLinksSnapshotWanted
 from actors.messages.peer import OfferDue, PathProven, RelayTurn
+from actors.messages.process import Ping
 from actors.messages.redact import Redactor
 from actors.trace.record import FLAG_EXTERNAL, FLAG_TIMER, Record
 from actors.trace.render import as_json, clock_time, render
@@ -40,6 +41,13 @@ def test_the_process_is_named_where_mail_crosses_from_one_to_another() -> None:
     sender = f"peer/{BOB}/guard@control-0"
     assert line(record(sender=sender)).startswith("bob/guard -> bob/relay_worker")
     assert line(record(sender=sender, process="packet", to="tunnels")).startswith("bob/guard@control-0 -> tunnels")
+
+
+def test_actors_that_every_process_has_are_told_apart() -> None:
+    ping = record(Ping(token=1), to="process", sender="agent@supervisor", process="packet")
+    assert line(ping).startswith("agent@supervisor -> process@packet  ping token=1")
+    pong = record(to="agent", sender="process@control-0", process="control-0")
+    assert line(pong).startswith("process@control-0 -> agent")
 
 
 def test_a_peer_without_a_name_is_shown_by_its_first_8_characters() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from actors.messages.packet import RelayLinksSnapshotWanted, RemovePeer
+from actors.messages.process import Ping
 from actors.trace.select import CAP_WINDOW_S, Cap, Selection, newest, tag_of
 from tests.actors.trace.records import NOW, record
 from tests.config.samples import BOB, CAROL
@@ -35,6 +36,14 @@ def test_by_actor_means_receiver_or_sender(actor: str) -> None:
 def test_by_loss() -> None:
     assert not Selection(lost=True).admits(record())
     assert Selection(lost=True).admits(record(kind="dead_letter"))
+
+
+def test_the_heartbeat_is_left_out_only_where_it_is_well() -> None:
+    quiet = Selection(heartbeat=False)
+    assert quiet.admits(record())
+    assert not quiet.admits(record(Ping(token=1)))
+    assert quiet.admits(record(Ping(token=1), kind="dead_letter"))
+    assert Selection().admits(record(Ping(token=1)))
 
 
 def test_all_filters_must_agree() -> None:
