@@ -12,6 +12,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ SNAPSHOT_S = 1.0
 MAX_FAULTS = 20  # exceptions of ours within FAULTS_S; with more of them the process starts anew
 FAULTS_S = 60.0
 CLOSE_S = 0.05  # for the last messages on the relay links to leave
+# Libraries import these at their first use, when we may not be allowed to read them any more.
+LATE_IMPORTS = ("concurrent.futures.thread", "cryptography.hazmat.backends.openssl.backend", "encodings.idna")
 
 
 class PacketProcess:
@@ -99,7 +102,7 @@ class PacketProcess:
                 office.connect(process, incarnation)
             office.add(TUNNELS.actor, self._tunnels)
             office.add(RELAY_LINKS.actor, self._links)
-            add_process_actor(office, OfficeHost(office))
+            add_process_actor(office, OfficeHost(office, on_drain=self._on_drain))
             office.attach(loop, lambda reason: self._end(str(reason)))
             loop.add_signal_handler(signal.SIGTERM, loop.stop)
             self._carrier.open(self._dialer)
@@ -107,12 +110,20 @@ class PacketProcess:
             office.post(AGENT, ProcessReady(process=PACKET, incarnation=told.incarnation))
             gc.freeze()
             loop.run_forever()
-            self._carrier.close()
-            self._dialer.close()
-            loop.run_until_complete(asyncio.sleep(CLOSE_S))
+            loop.run_until_complete(self._close())
         finally:
             office.close()
         return self._exit_code
+
+    async def _close(self) -> None:
+        """Let go of the descriptors, and let the relay servers' last messages leave."""
+        self._carrier.close()
+        self._dialer.close()
+        await asyncio.sleep(CLOSE_S)
+
+    def _on_drain(self, _reason: str) -> None:
+        """Control has said its last: relay servers are told that we leave.  Packets go on until the end."""
+        self._dialer.close()
 
     def _end(self, reason: str) -> None:
         """Exit as a failure: the supervisor starts another."""
@@ -208,6 +219,8 @@ class HookedRelayLinks(RelayLinks):
 
 def main() -> int:
     """Run the packet process and return its exit code."""
+    for module in LATE_IMPORTS:
+        import_module(module)
     try:
         told = enter()
     except BadBootstrap as error:
