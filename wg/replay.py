@@ -122,4 +122,5 @@ class PathCredits:
 
 
 def _consecutive(counters: list[int]) -> bool:
-    return counters == [*range(counters[0], counters[0] + len(counters))]
+    first, count = counters[0], len(counters)
+    return count == 1 or (counters[-1] == first + count - 1 and counters == [*range(first, first + count)])

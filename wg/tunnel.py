@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
 from operator import not_
 from typing import Protocol
@@ -22,6 +22,7 @@ from wg.keypair import NEVER, Keypair, Keypairs, Role
 from wg.messages import Buffer, CookieReply, Response
 from wg.noise import Initiated, LocalStatic, ReadInitiation, RemoteStatic
 from wg.timers import Reminder, Timers
+from wg.tunnel_records import Decapsulated, TunnelCounters
 
 
 class Indices(Protocol):
@@ -55,31 +56,6 @@ class HandshakeGivenUp:
 
 
 TunnelEvent = SessionProven | InitiationUnanswered | HandshakeGivenUp
-
-
-@dataclass(slots=True)
-class Decapsulated:
-    """What came of a batch of transport data that arrived on one path."""
-
-    plaintexts: list[bytes | None]  # parallel to the datagrams, padding still on; b"": keepalive; None: dropped
-    heard: bool = False  # something authenticated passed the replay window
-    credited: bool = False  # `heard`, or a first duplicate of what another path delivered just now (recovery R13)
-    send: list[bytes] = field(default_factory=list)  # datagrams for the peer, on the path in use
-
-
-@dataclass(slots=True)
-class TunnelCounters:
-    """What happened to a peer's packets."""
-
-    tx_bytes: int = 0  # whole datagrams, handshake messages among them
-    rx_bytes: int = 0  # of datagrams that authenticated
-    queued_dropped: int = 0  # packets, the oldest first, while more than MAX_QUEUED_PACKETS waited; or when given up
-    forged: int = 0  # transport data that did not authenticate
-    replayed: int = 0  # transport data that the window had seen, or that is too old for it
-    expired: int = 0  # transport data for a keypair past its limits, or gone
-    initiations_refused: int = 0  # replayed timestamps, floods, wrong keys
-    responses_refused: int = 0  # to no initiation of ours, or wrong keys (preshared key among them)
-    cookies_refused: int = 0
 
 
 class Tunnel:
@@ -149,8 +125,6 @@ class Tunnel:
             return Decapsulated([None] * len(datagrams))
         result = self._open(keypair, datagrams, via, now)
         if result.heard:
-            kept = compress(datagrams, (plaintext is not None for plaintext in result.plaintexts))
-            self.counters.rx_bytes += sum(map(len, kept))
             result.send = self._on_heard(keypair, any(result.plaintexts), now)
         return result
 
@@ -364,18 +338,22 @@ class Tunnel:
         """Decrypt a batch, then drop from it what the window has seen."""
         counters, plaintexts = keypair.open(datagrams)
         genuine = counters
-        if forged := plaintexts.count(None):
-            self.counters.forged += forged
+        if None in plaintexts:
             genuine = [counter for counter, opened in zip(counters, plaintexts, strict=True) if opened is not None]
+            self.counters.forged += len(counters) - len(genuine)
         accepted = keypair.window.accept_batch(genuine)
-        fresh, stale = genuine, list(compress(genuine, map(not_, accepted)))
-        if stale:
+        fresh: list[int] = genuine
+        stale: list[int] = []
+        if False in accepted:
+            fresh, stale = list(compress(genuine, accepted)), list(compress(genuine, map(not_, accepted)))
             self.counters.replayed += len(stale)
-            fresh = list(compress(genuine, accepted))
             verdicts = iter(accepted)
             plaintexts = [opened if opened is not None and next(verdicts) else None for opened in plaintexts]
+        if len(fresh) < len(datagrams):
+            datagrams = [datagram for datagram, kept in zip(datagrams, plaintexts, strict=True) if kept is not None]
+        self.counters.rx_bytes += sum(map(len, datagrams))
         keypair.credits.accepted(via, fresh, now)
-        credited = bool(fresh) or bool(stale and keypair.credits.seen_on(via, max(stale), now))
+        credited = bool(fresh or (stale and keypair.credits.seen_on(via, max(stale), now)))
         return Decapsulated(plaintexts, heard=bool(fresh), credited=credited)
 
     def _on_heard(self, keypair: Keypair, data: bool, now: float) -> list[bytes]:
