@@ -12,12 +12,13 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.wg.interop.net import MTU, Host, Ours, Pair, Theirs, peer_of, run, wait_until
 
 MIN_RATIO = 0.9  # of wireguard-go's throughput
+ROUNDS = 10
+SECONDS = 3.0  # of each transfer
 
 
 class Rate(NamedTuple):
@@ -27,8 +28,8 @@ class Rate(NamedTuple):
     cpu_s_per_gb: float  # user and system time of both tunnel processes per 10^9 bytes of payload
 
 
-def measure(rounds: int, seconds: float, progress: Callable[[str], None]) -> dict[str, float]:
-    """Return the median ratio, with the medians that it comes from."""
+def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> dict[str, float]:
+    """Return the median ratio, with the medians that it comes from; each round is a line on standard error."""
     ours: list[Rate] = []
     theirs: list[Rate] = []
     for number in range(rounds):
@@ -38,9 +39,10 @@ def measure(rounds: int, seconds: float, progress: Callable[[str], None]) -> dic
         if number % 2 == 1:
             ours.append(transfer(Ours, seconds))
         ratio = ours[-1].mbit_s / theirs[-1].mbit_s
-        progress(f"round {number + 1}: {ours[-1].mbit_s:.0f} and {theirs[-1].mbit_s:.0f} Mbit/s, ratio {ratio:.2f}")
+        rates = f"{ours[-1].mbit_s:.0f} and {theirs[-1].mbit_s:.0f} Mbit/s"
+        print(f"round {number + 1}: {rates}, ratio {ratio:.2f}", file=sys.stderr)
     ratios = [our.mbit_s / their.mbit_s for our, their in zip(ours, theirs, strict=True)]
-    return {
+    figures = {
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
@@ -49,6 +51,7 @@ def measure(rounds: int, seconds: float, progress: Callable[[str], None]) -> dic
         "ours_cpu_s_per_gb": statistics.median(rate.cpu_s_per_gb for rate in ours),
         "wireguard_go_cpu_s_per_gb": statistics.median(rate.cpu_s_per_gb for rate in theirs),
     }
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def transfer(kind: type[Ours] | type[Theirs], seconds: float) -> Rate:
@@ -84,11 +87,11 @@ def cpu_s(pid: int) -> float:
 def main() -> None:
     """Measure and print the figures as JSON; exit code 1 if the ratio is not reached."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     options = parser.parse_args()
-    figures = measure(options.rounds, options.seconds, lambda line: print(line, file=sys.stderr))
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+    figures = measure(options.rounds, options.seconds)
+    print(json.dumps(figures))
     sys.exit(0 if figures["ratio"] >= MIN_RATIO else 1)
 
 
