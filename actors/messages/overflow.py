@@ -53,6 +53,17 @@ RULES: dict[MessageType, Rule] = {
     process.ResyncDue: KEEP,
     process.DrainDue: KEEP,
     process.StopActor: KEEP,
+    process.StartProcess: KEEP,
+    process.EndProcess: KEEP,
+    process.DumpProcess: KEEP,
+    process.KillProcess: KEEP,
+    process.InspectProcess: KEEP,
+    process.ProcessInspected: KEEP,
+    process.ProcessExited: KEEP,
+    process.Announce: KEEP,
+    process.AgentStopped: KEEP,
+    process.ShutdownWanted: KEEP,
+    process.AgentDue: KEEP,
     # from the signal server, and to it
     signal.OfferReceived: KEEP,  # each is owed an answer; the listener keeps only the latest waiting (recovery R1)
     signal.AnswerReceived: KEEP,
@@ -63,6 +74,7 @@ RULES: dict[MessageType, Rule] = {
     node.SignalConnected: KEEP,
     node.SignalDisconnected: KEEP,
     node.SignalPostFailed: KEEP,
+    node.SignalLinkWanted: NEWEST,
     node.KnownPeers: NEWEST,
     node.OutsideEvent: Rule("coalesce", ("kind",)),
     # relays
@@ -122,8 +134,12 @@ RULES: dict[MessageType, Rule] = {
     peer.WatchDue: KEEP,
     peer.OpenDue: KEEP,
     peer.StableDue: KEEP,
+    peer.PathHindered: KEEP,
+    peer.HoldDue: KEEP,
+    peer.ReopenDue: KEEP,
     # peers and status
     node.StartPeersDue: KEEP,
+    node.PeerStarted: KEEP,
     node.SnapshotDue: KEEP,
     node.PeerForgotten: KEEP,
     status.PeerStatus: NEWEST_OF_PEER,
