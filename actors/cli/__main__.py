@@ -150,7 +150,9 @@ def relay_server(
 
     Ends on SIGTERM or Ctrl-C.
 
-    Example: homing relay --exposed-url rel://relay.example.com:33080 --secret-file relay.secret
+    \b
+    Example: homing relay --exposed-url rel://relay.example.com:33080 \\
+      --secret-file relay.secret
     """
     code: int = _module("relay").run(
         listen=listen,

@@ -72,7 +72,7 @@ class Agent:
                 continue
             except PermissionError:
                 raise _not_allowed(self.directory) from None
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 unreadable.append(f"{path.name} cannot be read: {error}")
         return found, unreadable
 

@@ -1,5 +1,4 @@
 import base64
-import os
 import string
 from pathlib import Path
 from typing import Any
@@ -245,74 +244,12 @@ def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, env: di
     assert mistake in mistakes(tmp_path, TEXT, env)
 
 
-@pytest.mark.parametrize(
-    ("content", "mistake"),
-    [
-        ("AAAA\n", "{file}: 3 bytes; a key has 32"),
-        ("not a key\n", "{file}: 9 characters that are not base64"),
-        ("", "{file}: empty"),
-        (base64.b64encode(bytes(32)).decode(), "{file}: 32 zero bytes"),
-        ("a\nb\n", "{file}: more than one line"),
-        ("A" * 5000, "{file}: more than 4096 bytes"),
-    ],
-)
-def test_a_key_file_that_holds_no_key(tmp_path: Path, content: str, mistake: str) -> None:
-    path = write_sample(tmp_path)
-    (tmp_path / "alice.key").write_text(content)
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-    (found,) = caught.value.mistakes
-    assert mistake.format(file=f"node.private_key_file: {tmp_path / 'alice.key'}") in found
-    assert not content.strip() or content.strip() not in found
-
-
-@pytest.mark.parametrize("name", ["alice.key", "relay.secret"])
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
-def test_a_secret_file_that_others_could_read(tmp_path: Path, name: str, mode: int) -> None:
-    path = write_sample(tmp_path)
-    (tmp_path / name).chmod(mode)
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-    assert f"readable by others: chmod 600 {tmp_path / name}" in caught.value.mistakes[0]
-
-
-def test_a_missing_key_file(tmp_path: Path) -> None:
-    path = write_sample(tmp_path)
-    (tmp_path / "alice.key").unlink()
-    with pytest.raises(ConfigError, match=r"node\.private_key_file: .*alice\.key: no such file"):
-        load(path, {})
-
-
-def test_a_key_file_that_is_no_file_neither_hangs_nor_passes(tmp_path: Path) -> None:
-    path = write_sample(tmp_path)
-    (tmp_path / "alice.key").unlink()
-    os.mkfifo(tmp_path / "alice.key", 0o600)
-    with pytest.raises(ConfigError, match="not a regular file"):
-        load(path, {})
-
-
 def test_a_key_in_place_of_its_file_is_not_repeated(tmp_path: Path) -> None:
     key = base64.b64encode(OWN.value).decode()
     for text in (change('"alice.key"', f'"{key}"'), change('name = "alice"', f'name = "{key}"')):
         found = mistakes(tmp_path, text)
         assert found
         assert key not in "".join(found)
-
-
-@pytest.mark.parametrize(
-    ("content", "mistake"),
-    [
-        ("4102444800\n", "1 words; one line"),
-        ("soon c2lnbmF0dXJl\n", "the first word is no expiry"),
-        ("4102444800 ???\n", "the second word is not base64"),
-        ("4102444800 AAAA\n", "a signature of 3 bytes; it has 32"),
-        ("9" * 30 + " AAAA\n", "the first word is no expiry"),
-    ],
-)
-def test_a_token_file_that_holds_no_token(tmp_path: Path, content: str, mistake: str) -> None:
-    write_private(tmp_path / "relay.token", content)
-    (found,) = mistakes(tmp_path, change('secret_file = "relay.secret"', 'token_file = "relay.token"'))
-    assert mistake in found
 
 
 def test_a_certificate_file_without_a_certificate(tmp_path: Path) -> None:
