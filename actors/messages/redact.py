@@ -9,6 +9,7 @@ import hashlib
 import types
 import typing
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import msgspec
 
@@ -20,7 +21,6 @@ _HASH_LEN = 4
 
 _Path = tuple[str, ...]
 
-_carriers: dict[type[msgspec.Struct], tuple[str, ...]] = {}
 _paths: dict[type[msgspec.Struct], tuple[_Path, ...]] = {}
 
 
@@ -57,46 +57,44 @@ def secrets_of(message: msgspec.Struct) -> list[Secret]:
     return found
 
 
-def paths(struct: type[msgspec.Struct]) -> tuple[tuple[str, ...], ...]:
+def paths(struct: type[msgspec.Struct]) -> tuple[_Path, ...]:
     """Return the ways to all that can hold a secret in this message type: attribute names, down to a container."""
     known = _paths.get(struct)
     if known is None:
-        known = _paths[struct] = tuple(_find_paths(struct))
+        known = _paths[struct] = tuple(_find_paths(struct, (struct,)))
     return known
 
 
-def carriers(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the names of the fields of this type that can hold a secret, however deep."""
-    known = _carriers.get(struct)
-    if known is None:
-        _carriers[struct] = ()  # a type that contains itself ends here
-        known = tuple(field.name for field in msgspec.structs.fields(struct) if _can_hold(field.type))
-        _carriers[struct] = known
-    return known
-
-
-def _find_paths(struct: type[msgspec.Struct]) -> Iterator[_Path]:
+def _find_paths(struct: type[msgspec.Struct], above: tuple[type, ...]) -> Iterator[_Path]:
     for field in msgspec.structs.fields(struct):
-        if field.name not in carriers(struct):
+        carriers = [part for part in _alternatives(field.type) if _can_hold(part, set())]
+        if not carriers:
             continue
-        inner = [part for part in _alternatives(field.type) if _can_hold(part)]
-        if len(inner) == 1 and isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct):
-            below = ((),) if inner[0] is Secret else paths(inner[0])
-            yield from ((field.name, *path) for path in below)
-        else:
+        inner = carriers[0]
+        if len(carriers) > 1 or not _is_struct(inner) or inner is Secret or inner in above:
             yield (field.name,)
+        else:
+            yield from ((field.name, *path) for path in _find_paths(inner, (*above, inner)))
+
+
+def _is_struct(hint: object) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
 def _alternatives(hint: object) -> tuple[object, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def _can_hold(hint: object) -> bool:
+def _can_hold(hint: object, asked: set[type]) -> bool:
+    """Whether a value of this type can hold a secret; `asked` are types that are being looked at already."""
     if hint is Secret:
         return True
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return bool(carriers(hint))
-    return any(_can_hold(part) for part in typing.get_args(hint))
+    if not _is_struct(hint):
+        return any(_can_hold(part, asked) for part in typing.get_args(hint))
+    if hint in asked:
+        return False
+    asked.add(hint)
+    return any(_can_hold(field.type, asked) for field in msgspec.structs.fields(hint))
 
 
 def _secrets_within(value: object) -> Iterator[Secret]:

@@ -59,6 +59,10 @@ class Timers:
         """Forget all timers of this owner."""
         self._count -= len(self._set.pop(owner, ()))
 
+    def of(self, owner: str) -> list[Timer]:
+        """Return the timers that this owner has set."""
+        return list(self._set.get(owner, {}).values())
+
     def due(self, now: float) -> list[Timer]:
         """Take out the timers whose time has come, earliest first; they stay set until `admit`."""
         taken = []
