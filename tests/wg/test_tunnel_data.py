@@ -36,6 +36,7 @@ def test_forged_and_replayed_packets_in_one_batch_leave_the_others_in_their_plac
     result = pair.bob.tunnel.decapsulate(receiver, [two, forged, two, one, four], "direct", pair.now)
     assert result.plaintexts == [b"2" * 16, None, None, b"1" * 16, b"4" * 16]
     assert (pair.bob.tunnel.counters.forged, pair.bob.tunnel.counters.replayed) == (1, 1)
+    assert pair.bob.tunnel.counters.rx_bytes == 48 + 3 * 48, "the first packet of the session, and these three"
 
 
 def test_a_duplicate_credits_the_other_path_once() -> None:
@@ -52,6 +53,10 @@ def test_a_duplicate_credits_the_other_path_once() -> None:
         (False, False),
     ]
     assert relayed.plaintexts == [None, None]
+    later = pair.alice.tunnel.encapsulate([b"3"], pair.now + 0.5)
+    pair.bob.tunnel.decapsulate(receiver, later, "direct", pair.now + 0.5)
+    mixed = pair.bob.tunnel.decapsulate(receiver, [*batch, *later], "relayed", pair.now + 0.6)
+    assert mixed.credited, "by the one duplicate among these that is new on this path"
 
 
 def test_data_for_an_index_that_is_not_ours_is_counted() -> None:
