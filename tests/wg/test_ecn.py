@@ -57,7 +57,7 @@ def with_checksum(packet: bytes) -> bytes:
 
 
 def header_sum(packet: bytes) -> int:
-    total = sum(struct.unpack_from(">10H", packet))
+    total: int = sum(struct.unpack_from(">10H", packet))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total
