@@ -1,0 +1,192 @@
+from actors.addresses import PACKET, PEERS, STATUS, TUNNELS
+from actors.messages.node import PeerStarted
+from actors.messages.packet import SetPath
+from actors.messages.peer import (
+    PathDead,
+    PathDoubtful,
+    PathHindered,
+    PathLost,
+    PathProven,
+    PathReady,
+    RelayLost,
+    RelayReady,
+    RemoteIdle,
+    RemoteKnown,
+    WatchPath,
+)
+from actors.messages.process import ProcessRestarted
+from actors.messages.status import PeerStatus
+from actors.peer.conn import OTHERS_HANDSHAKE_S, Conn, Pathless, Proven, Relay, Unproven
+from tests.actors.peer.names import BOB, HOME, TO
+from tests.kit.bench import Bench
+from wg.paths import RelayedPath
+
+
+def bench_of(*, controller: bool = True, resumed: Relay | None = None) -> Bench:
+    return Bench(Conn(BOB, "bob", TO, controller=controller, resumed=resumed))
+
+
+def ready(generation: int = 5) -> RelayReady:
+    return RelayReady(peer=BOB, generation=generation, link=1, url=HOME)
+
+
+def proven(bench: Bench, generation: int = 5) -> PathProven:
+    return PathProven(peer=BOB, path="relayed", generation=generation, heard_at=bench.now)
+
+
+def doubtful(generation: int = 5) -> PathDoubtful:
+    return PathDoubtful(peer=BOB, path="relayed", generation=generation, reason="a probe went unanswered")
+
+
+def dead(generation: int = 5) -> PathDead:
+    return PathDead(peer=BOB, path="relayed", generation=generation, reason="3 probes went unanswered")
+
+
+def lost(generation: int = 5) -> RelayLost:
+    return RelayLost(peer=BOB, generation=generation, reason="3 probes went unanswered")
+
+
+def status(bench: Bench) -> PeerStatus:
+    last = bench.mail(STATUS)[-1]
+    assert isinstance(last, PeerStatus)
+    return last
+
+
+def test_a_relayed_connection_is_used_and_watched_at_once() -> None:  # recovery R8
+    bench = bench_of()
+    bench.tell(ready())
+    path = RelayedPath(link=1, generation=5)
+    assert bench.mail(TUNNELS) == [SetPath(peer=BOB, path=path, handshake_after_s=0.0)]
+    assert bench.mail(TO.wg_watcher) == [WatchPath(peer=BOB, path="relayed", generation=5)]
+
+
+def test_who_is_not_the_controller_leaves_it_the_first_handshake() -> None:
+    bench = bench_of(controller=False)
+    bench.tell(ready())
+    [use] = bench.mail(TUNNELS)
+    assert isinstance(use, SetPath)
+    assert use.handshake_after_s == OTHERS_HANDSHAKE_S
+
+
+def test_only_a_proven_path_is_connected() -> None:  # recovery R13
+    bench = bench_of()
+    assert status(bench).state == "connecting"
+    bench.tell(ready())
+    shown = status(bench)
+    assert (shown.state, shown.path, shown.relay_url) == ("connecting", "relayed", HOME)
+    bench.tell(proven(bench))
+    assert status(bench).state == "connected"
+    assert bench.mail(TO.guard) == [PathReady(peer=BOB, path="relayed")]
+    bench.tell(doubtful())
+    assert status(bench).state == "doubtful"
+    bench.tell(proven(bench))
+    assert status(bench).state == "connected"
+    assert bench.mail(TO.guard) == []  # nothing was lost
+
+
+def test_a_lost_path_is_used_and_watched_no_more_and_the_guard_hears_of_it() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.tags()
+    bench.tell(lost())
+    assert bench.mail(TUNNELS) == [SetPath(peer=BOB, path=None)]
+    assert bench.mail(TO.wg_watcher) == [WatchPath(peer=BOB, path=None)]
+    assert bench.mail(TO.guard) == [PathLost(peer=BOB, reason="3 probes went unanswered")]
+
+
+def test_the_guard_hears_of_a_dead_path_only_when_it_is_closed() -> None:  # recovery R6
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.tags()
+    bench.tell(dead())
+    assert status(bench).state == "connecting"
+    assert bench.tags() == []
+    bench.tell(lost())
+    assert [type(mail) for mail in bench.mail(TO.guard)] == [PathLost]
+
+
+def test_mail_about_an_older_connection_changes_nothing() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench), lost(), ready(6))
+    bench.tags()
+    before = bench.state
+    bench.tell(lost(5), dead(5), doubtful(5), proven(bench, 5))
+    assert bench.state == before
+    assert bench.tags() == []
+
+
+def test_a_recovery_is_counted_from_noticing_to_proof_with_its_cause() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.tell(doubtful())
+    bench.advance(1.2)
+    bench.tell(dead(), lost())
+    bench.advance(0.3)
+    bench.tell(ready(6), proven(bench, 6))
+    shown = status(bench)
+    assert shown.recoveries == 1
+    assert shown.last_recovery_s is not None
+    assert abs(shown.last_recovery_s - 1.5) < 0.001
+    assert shown.last_recovery_cause == "3 probes went unanswered"
+
+
+def test_the_first_proof_and_a_passing_doubt_are_no_recoveries() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench), doubtful(), proven(bench))
+    assert status(bench).recoveries == 0
+
+
+def test_with_the_packet_process_the_path_is_gone_and_there_is_nothing_to_unset() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.tags()
+    bench.tell(ProcessRestarted(process=PACKET, incarnation=2))
+    assert bench.mail(TUNNELS) == []
+    assert [type(mail) for mail in bench.mail(TO.guard)] == [PathLost]
+    bench.tell(lost(), ready(6))
+    assert [type(mail) for mail in bench.mail(TUNNELS)] == [SetPath]
+    bench.tell(proven(bench, 6), ProcessRestarted(process="control-1", incarnation=3))
+    assert isinstance(bench.state, Proven)
+
+
+def test_a_path_that_outlived_the_control_process_is_watched_and_left_alone() -> None:
+    bench = bench_of(resumed=Relay(link=1, generation=5, url=HOME))
+    assert bench.mail(TUNNELS) == []
+    assert bench.mail(TO.wg_watcher) == [WatchPath(peer=BOB, path="relayed", generation=5)]
+    assert bench.mail(PEERS) == [PeerStarted(peer=BOB)]
+    assert isinstance(bench.state, Unproven)
+    assert status(bench).state == "connecting"
+
+
+def test_the_operator_reads_why_there_is_no_path() -> None:
+    bench = bench_of()
+    assert status(bench).reason == "nothing heard from the remote yet"
+    bench.tell(PathHindered(peer=BOB, by="offers", reason="the remote has not answered any offer (3 sent)"))
+    bench.tell(PathHindered(peer=BOB, by="relay", reason="the remote has not come to the relay yet"))
+    bench.tell(PathHindered(peer=BOB, by="server", reason="the relay server is not reachable: connection refused"))
+    assert status(bench).reason == (
+        "the remote has not answered any offer (3 sent); the relay server is not reachable: connection refused"
+    )
+    bench.tell(PathHindered(peer=BOB, by="server", reason=""), PathHindered(peer=BOB, by="offers", reason=""))
+    assert status(bench).reason == "the remote has not come to the relay yet"
+
+
+def test_status_is_told_on_changes_only() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.mail(STATUS)
+    bench.advance(100)
+    known = RemoteKnown(peer=BOB, ours=True, ice=False)
+    bench.tell(known, known, proven(bench), PathHindered(peer=BOB, by="offers", reason="unseen while connected"))
+    assert len(bench.mail(STATUS)) == 1  # that it is ours
+
+
+def test_an_idle_remote_is_shown_as_idle() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench), RemoteIdle(peer=BOB))
+    assert status(bench).state == "connected"
+    bench.tell(lost())
+    assert status(bench).state == "idle"
+    bench.tell(RemoteKnown(peer=BOB, ours=False, ice=False))
+    assert status(bench).state == "connecting"
+    assert isinstance(bench.state, Pathless)

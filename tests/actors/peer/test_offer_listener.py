@@ -1,0 +1,269 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.addresses import SIGNAL
+from actors.messages.node import HomeRelayChanged
+from actors.messages.peer import (
+    IceTurn,
+    IceTurnDone,
+    LocalIceChanged,
+    LocalRelayChanged,
+    PathHindered,
+    RelayTurn,
+    RelayTurnDone,
+    RemoteIdle,
+    RemoteKnown,
+    SendOffer,
+)
+from actors.peer.offer_listener import HOLD_S, MAX_EARLY_CANDIDATES, MAX_NONCES, OfferListener
+from config.keys import Secret
+from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO, description, offer
+from tests.kit.bench import Bench
+from transport.signal.messages import (
+    AnswerReceived,
+    CandidateReceived,
+    GoIdleReceived,
+    IceCredentials,
+    OfferReceived,
+    PostDescription,
+)
+
+AT_HOME = HomeRelayChanged(url=HOME, server_ip="192.0.2.7")
+AWAY = HomeRelayChanged(url=None, server_ip=None)
+SEND = SendOffer(peer=BOB, reason="started")
+
+
+def listening(home: HomeRelayChanged = AT_HOME) -> Bench:
+    return Bench(OfferListener(BOB, TO, first_offer_id=100, listen_port=51820, version="0.1.0", home=home))
+
+
+def machine(bench: Bench) -> OfferListener:
+    assert isinstance(bench.machine, OfferListener)
+    return bench.machine
+
+
+def posts(bench: Bench) -> list[PostDescription]:
+    return [post for post in bench.mail(SIGNAL) if isinstance(post, PostDescription)]
+
+
+def relay_turns(bench: Bench) -> list[RelayTurn]:
+    return [turn for turn in bench.mail(TO.relay_worker) if isinstance(turn, RelayTurn)]
+
+
+def done(turn: int) -> RelayTurnDone:
+    return RelayTurnDone(peer=BOB, turn=turn, outcome="reused")
+
+
+# --- what comes in ---
+
+
+def test_an_offer_becomes_a_turn_of_each_worker_and_is_answered() -> None:
+    bench = listening()
+    bench.tell(offer(7, generation=3))
+    assert relay_turns(bench) == [
+        RelayTurn(peer=BOB, turn=1, relay_url=THEIRS, relay_ip=None, remote_generation=3, ours=True)
+    ]
+    assert bench.mail(TO.ice_worker) == [IceTurn(peer=BOB, turn=1, ice=None, session=None)]
+    [answer] = posts(bench)
+    assert answer.kind == "answer"
+    assert answer.description.homing is not None
+    assert answer.description.homing.acknowledges == 7
+
+
+def test_an_answer_is_worked_on_and_not_answered() -> None:
+    bench = listening()
+    bench.tell(AnswerReceived(peer=BOB, description=description(), nonce=b"n" * 24))
+    assert len(relay_turns(bench)) == 1
+    assert posts(bench) == []
+
+
+def test_one_is_in_hand_and_the_latest_waits_and_each_is_answered() -> None:  # recovery R1
+    bench = listening()
+    bench.tell(*(offer(number, f"rel://server{number}.test:80") for number in range(1, 6)))
+    assert [turn.turn for turn in relay_turns(bench)] == [1]
+    assert len(posts(bench)) == 5
+    assert machine(bench).relay_turns.replaced == 3
+    bench.tell(done(1))
+    [latest] = relay_turns(bench)
+    assert latest.relay_url == "rel://server5.test:80"
+    bench.tell(done(latest.turn))
+    assert relay_turns(bench) == []
+
+
+def test_a_relay_that_takes_long_does_not_hold_up_ice() -> None:  # recovery R1
+    bench = listening()
+    bench.tell(offer(1), IceTurnDone(peer=BOB, turn=1, outcome="taken"), offer(2))
+    assert [turn.turn for turn in bench.mail(TO.ice_worker) if isinstance(turn, IceTurn)] == [1, 2]
+    assert len(relay_turns(bench)) == 1
+
+
+def test_the_same_sealed_message_counts_once() -> None:  # recovery R1
+    bench = listening()
+    bench.tell(offer(1), offer(1))
+    assert len(posts(bench)) == 1
+    assert machine(bench).repeated == 1
+
+
+def test_the_same_content_sent_anew_is_answered_and_worked_on() -> None:
+    bench = listening()
+    first = offer(1, ours=False)
+    bench.tell(first, done(1), OfferReceived(peer=BOB, description=first.description, nonce=b"another nonce, 24 bytes"))
+    assert len(posts(bench)) == 2
+    assert len(relay_turns(bench)) == 2
+
+
+def test_nonces_are_remembered_up_to_a_bound() -> None:
+    bench = listening()
+    for number in range(1, MAX_NONCES + 2):
+        bench.tell(offer(number))
+    posts(bench)
+    bench.tell(offer(MAX_NONCES + 1))
+    assert posts(bench) == []
+    bench.tell(offer(1))
+    assert len(posts(bench)) == 1  # forgotten: answered again, and as old as it is, not worked on
+    assert machine(bench).overtaken == 1
+
+
+def test_an_overtaken_offer_is_answered_but_not_worked_on() -> None:  # S13
+    bench = listening()
+    bench.tell(offer(9, OTHER), done(1), offer(8, THEIRS))
+    assert [turn.relay_url for turn in relay_turns(bench)] == [OTHER]
+    assert len(posts(bench)) == 2
+
+
+def test_a_remote_whose_clock_was_set_back_is_not_ignored() -> None:
+    bench = listening()
+    bench.tell(offer(10**12), done(1), offer(10**12 - 10**8))
+    assert len(relay_turns(bench)) == 2
+
+
+def test_who_the_remote_is_is_told_when_it_changes() -> None:
+    bench = listening()
+    bench.tell(offer(1), offer(2))
+    known = RemoteKnown(peer=BOB, ours=True, ice=False)
+    for address in (TO.guard, TO.wg_watcher):
+        assert bench.mail(address) == [known]
+    bench.tell(offer(3, ours=False))
+    assert bench.mail(TO.guard) == [RemoteKnown(peer=BOB, ours=False, ice=False)]
+
+
+def test_go_idle_of_a_foreign_peer_is_told_and_its_next_offer_is_news() -> None:
+    bench = listening()
+    bench.tell(offer(1, ours=False))
+    bench.mail(TO.guard)
+    bench.tell(GoIdleReceived(peer=BOB, nonce=b"i" * 24), GoIdleReceived(peer=BOB, nonce=b"i" * 24))
+    for address in (TO.guard, TO.conn, TO.relay_worker):
+        assert [mail for mail in bench.mail(address) if isinstance(mail, RemoteIdle)] == [RemoteIdle(peer=BOB)]
+    bench.tell(offer(2, ours=False))
+    assert bench.mail(TO.guard) == [RemoteKnown(peer=BOB, ours=False, ice=False)]
+
+
+def test_go_idle_in_the_name_of_one_of_ours_is_nothing() -> None:
+    bench = listening()
+    bench.tell(offer(1))
+    bench.mail(TO.guard)
+    bench.tell(GoIdleReceived(peer=BOB, nonce=b"i" * 24))
+    assert bench.mail(TO.guard) == []
+
+
+def test_candidates_that_come_early_wait_up_to_a_bound() -> None:
+    bench = listening()
+    for number in range(3 * MAX_EARLY_CANDIDATES):
+        bench.tell(CandidateReceived(peer=BOB, candidate=f"candidate {number}", nonce=number.to_bytes(24, "big")))
+    assert len(machine(bench)._early) == MAX_EARLY_CANDIDATES
+    assert bench.tags() == []
+
+
+# --- what goes out ---
+
+
+def test_an_offer_says_what_we_are() -> None:
+    bench = listening()
+    ice, session = IceCredentials(ufrag="u" * 16, pwd=Secret(b"p" * 32)), b"01234"
+    bench.tell(
+        LocalIceChanged(peer=BOB, ice=ice, session=session), LocalRelayChanged(peer=BOB, generation=42), SEND, SEND
+    )
+    first, second = posts(bench)
+    said = first.description
+    assert (first.peer, first.kind) == (BOB, "offer")
+    assert (said.ice, said.session, said.relay_url, said.relay_ip) == (ice, session, HOME, "192.0.2.7")
+    assert said.homing is not None
+    assert (said.homing.relay_generation, said.homing.acknowledges) == (42, 0)
+    assert second.description.homing is not None
+    assert second.description.homing.offer_id > said.homing.offer_id
+
+
+def test_the_first_offer_waits_for_our_home_relay() -> None:
+    bench = listening(AWAY)
+    bench.tell(SEND, SEND)
+    assert posts(bench) == []
+    bench.tell(AT_HOME)
+    [post] = posts(bench)
+    assert post.description.relay_url == HOME
+    bench.advance(10)
+    assert posts(bench) == []
+
+
+def test_but_not_for_long() -> None:
+    bench = listening(AWAY)
+    bench.tell(SEND)
+    bench.advance(HOLD_S)
+    [post] = posts(bench)
+    assert post.description.relay_url is None
+
+
+def test_an_answer_never_waits() -> None:
+    bench = listening(AWAY)
+    bench.tell(SEND, offer(1))
+    assert [post.kind for post in posts(bench)] == ["answer"]
+
+
+def test_offers_without_an_answer_are_counted_for_the_operator() -> None:
+    bench = listening()
+    bench.tell(SEND, SEND, SEND)
+    assert bench.mail(TO.conn)[-1] == PathHindered(
+        peer=BOB, by="offers", reason="the remote has not answered any offer (3 sent)"
+    )
+    bench.tell(AnswerReceived(peer=BOB, description=description(), nonce=b"n" * 24))
+    assert bench.mail(TO.conn)[-1] == PathHindered(peer=BOB, by="offers", reason="")
+
+
+@given(
+    st.lists(st.sampled_from(["offer", "repeat", "answer", "relay done", "ice done", "send", "home", "away", "1 s"]))
+)
+def test_every_offer_is_answered_once_and_workers_have_one_in_hand(steps: list[str]) -> None:
+    bench, number, offers = listening(), 0, 0
+    relay_hand: list[int] = []
+    ice_hand: list[int] = []
+    for step in steps:
+        match step:
+            case "offer" | "answer":
+                number += 1
+                received = offer(number)
+                offers += step == "offer"
+                kind = (
+                    received
+                    if step == "offer"
+                    else AnswerReceived(**{f: getattr(received, f) for f in received.__struct_fields__})
+                )
+                bench.tell(kind)
+            case "repeat" if number:
+                bench.tell(offer(number))
+            case "relay done" if relay_hand:
+                bench.tell(done(relay_hand.pop()))
+            case "ice done" if ice_hand:
+                bench.tell(IceTurnDone(peer=BOB, turn=ice_hand.pop(), outcome="taken"))
+            case "send":
+                bench.tell(SEND)
+            case "home":
+                bench.tell(AT_HOME)
+            case "away":
+                bench.tell(AWAY)
+            case "1 s":
+                bench.advance(HOLD_S)
+        relay_hand += [turn.turn for turn in relay_turns(bench)]
+        ice_hand += [turn.turn for turn in bench.mail(TO.ice_worker) if isinstance(turn, IceTurn)]
+        assert len(relay_hand) <= 1
+        assert len(ice_hand) <= 1
+    answers = [post for post in posts(bench) if post.kind == "answer"]
+    assert len(answers) == offers
