@@ -164,6 +164,7 @@ class Announce(msgspec.Struct, frozen=True, kw_only=True, tag="announce"):
 
     kind: Literal["ready", "alive", "status", "stopping"]
     text: str = ""
+    healthy: bool = True  # False: a child is restarted more often than can pass for an accident
 
 
 class AgentStopped(msgspec.Struct, frozen=True, kw_only=True, tag="agent_stopped"):

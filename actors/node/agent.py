@@ -341,7 +341,8 @@ class Agent:
         return Later(max(min(due), now), AgentDue())
 
     def _announce_status(self, now: float) -> Effect:
-        return HOST.send(Announce(kind="status", text=self._summary(now)))
+        healthy = not any(child.unhealthy(now) for child in self._children.values())
+        return HOST.send(Announce(kind="status", text=self._summary(now), healthy=healthy))
 
     def _summary(self, now: float) -> str:
         """Return one line about all children."""

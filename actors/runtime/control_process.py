@@ -15,8 +15,8 @@ from types import FrameType
 from loguru import logger
 
 from actors.addresses import AGENT, CONTROL_0, PEERS, RELAYS, SIGNAL, SIGNAL_LINK, STATUS, control_processes
-from actors.effects import Machine
-from actors.messages.process import ProcessReady, StartPeer
+from actors.effects import Address, Machine
+from actors.messages.process import ProcessReady, ProcessRestarted, StartPeer
 from actors.messages.status import Snapshot
 from actors.node.peers import Peers
 from actors.node.relays import Relays
@@ -53,11 +53,7 @@ class ControlProcess:
     def run(self) -> int:
         """Run until told to end (SIGTERM), and return the exit code."""
         told, office = self._told, self._office
-        # A signal ends the wait for mail by a descriptor: the handler alone would be looked at a second later.
-        heard, told_by_kernel = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        office.watch(heard, lambda: os.read(heard, 4096))
-        signal.set_wakeup_fd(told_by_kernel, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_end)
+        self._mind_signals()
         try:
             for process, incarnation in told.others.items():
                 office.connect(process, incarnation)
@@ -75,6 +71,17 @@ class ControlProcess:
                 self._signal.stop()
             office.close()
         return 0
+
+    def _mind_signals(self) -> None:
+        """End on SIGTERM, at once: without a descriptor to wake it, the wait for mail would go on for up to a second."""
+        heard, told_by_kernel = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+        def forget() -> None:
+            os.read(heard, 4096)
+
+        self._office.watch(heard, forget)
+        signal.set_wakeup_fd(told_by_kernel, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_end)
 
     def _add_node(self) -> None:
         """Run the node's own actors.  Peers has no remake: what it knows comes from the supervisor at a start."""
@@ -120,11 +127,15 @@ class ControlProcess:
 
 
 class ControlHost(OfficeHost):
-    """Puts what STATUS knows into the process's snapshot file."""
+    """A control process as its own actor's host."""
 
     def __init__(self, office: PostOffice, make: MakePeer, on_drain: Callable[[str], None], started_at: float) -> None:
         super().__init__(office, make, on_drain)
         self._started_at = started_at
+
+    def concerned(self) -> list[Address[ProcessRestarted]]:
+        """Return who is told of a restarted process: PEERS, which tells the others in the order that they need."""
+        return [PEERS] if self.process == CONTROL_0 else []
 
     def save_snapshot(self, document: bytes) -> None:
         """Write the process's snapshot file; without room for it the process goes on."""

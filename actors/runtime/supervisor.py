@@ -199,7 +199,7 @@ class Supervisor:
             case "alive":
                 self._notifier.alive(clock.now())
             case "status":
-                logger.warning("{}", message.text)
+                logger.log("INFO" if message.healthy else "ERROR", "{}", message.text)
                 self._notifier.status(message.text)
             case "stopping":
                 logger.info("stopping: {}", message.text)
