@@ -38,7 +38,7 @@ def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.
         (("--bogus",), "No such option: --bogus; see: homing --help"),
         (("status", "--bogus"), "No such option: --bogus; see: homing status --help"),
         (("status", "--check", "fine"), "'fine' is not one of 'live', 'ready', 'startup'; see: homing status --help"),
-        (("status", "a", "b"), "Got unexpected extra argument(s) (b); see: homing status --help"),
+        (("status", "a", "b"), "Got unexpected extra argument (b); see: homing status --help"),
         (("up",), "Missing option '-c'"),
         (("check", "-c"), "Option '-c' requires an argument; see: homing check --help"),
         (("trace", "--count", "0"), "; see: homing trace --help"),
