@@ -24,7 +24,7 @@ from picows import (
     ws_create_server,
 )
 
-from transport.drivers.websocket import LINGER_S, QUIET, bound, end_of, fault_of
+from transport.drivers.websocket import LINGER_S, QUIET, bound, end_of, fault_of, our_fault
 from transport.relay.events import ConnectionClosed, PeerJoined
 from transport.relay.frames import MAX_MESSAGE_LEN, PeerId, printed
 from transport.relay.server import Connection, RelayServer
@@ -32,6 +32,7 @@ from transport.relay.urls import PATH
 
 HTTP_TIMEOUT_S: Final = 5.0  # relay spec 2.2: for the request's head
 BACKLOG: Final = 1024
+READ_BUFFER_LEN: Final = 4096  # of an idle connection; it grows with traffic
 
 BINARY: Final = WSMsgType.BINARY
 PING: Final = WSMsgType.PING
@@ -64,6 +65,7 @@ class Service:
             logger_name=QUIET,
             enable_auto_pong=False,
             max_frame_size=MAX_MESSAGE_LEN,
+            read_buffer_init_size=READ_BUFFER_LEN,
             backlog=BACKLOG,
         )
         self._listeners.append(listener)
@@ -184,20 +186,19 @@ class _Socket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame; at the last of a read, send what came of them all."""
-        if (
-            frame.msg_type is BINARY
-            and frame.fin
-            and frame.payload_size
-            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        ):
-            self._server.receive_data(self._connection, frame.get_payload_as_bytes(), self._now())
-        elif (fault := fault_of(frame)) is not None:
-            self._server.connection_lost(self._connection, fault, expected=frame.msg_type is CLOSE)
-        elif frame.msg_type is PING and not self._full:
-            # A stranger who pings without reading must not fill our memory.
-            transport.send_pong(frame.get_payload_as_bytes())
-        if frame.last_in_buffer:
-            self._service.work_off()
+        extended = frame.rsv1 or frame.rsv2 or frame.rsv3
+        try:
+            if frame.msg_type is BINARY and frame.fin and frame.payload_size and not extended:
+                self._server.receive_data(self._connection, frame.get_payload_as_bytes(), self._now())
+            elif (fault := fault_of(frame)) is not None:
+                self._server.connection_lost(self._connection, fault, expected=frame.msg_type is CLOSE)
+            elif frame.msg_type is PING and not self._full:
+                # A stranger who pings without reading must not fill our memory.
+                transport.send_pong(frame.get_payload_as_bytes())
+            if frame.last_in_buffer:
+                self._service.work_off()
+        except Exception as error:
+            our_fault(error, transport)
 
     def pause_writing(self) -> None:
         """Hold the core back: the transport is full."""

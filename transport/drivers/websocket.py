@@ -42,7 +42,7 @@ READ_LEN: Final = 64 * 1024
 QUIET: Final = logging.getLogger("homing.picows")
 """picows' own log, which would repeat what our facts say, as often as a stranger likes."""
 QUIET.propagate = False
-QUIET.disabled = True
+QUIET.addHandler(logging.NullHandler())
 
 
 class DialFailed(Exception):
@@ -116,20 +116,10 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame."""
-        if self._owner is None:
-            return
-        if (fault := fault_of(frame)) is not None:
-            self._fault = fault
-            transport.disconnect(False)
-        elif frame.msg_type == WSMsgType.BINARY:
-            self._messages.append(frame.get_payload_as_bytes())
-        elif frame.msg_type == WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-        else:
-            self._owner.pong()
-        if self._messages and (frame.last_in_buffer or self._fault):
-            messages, self._messages = self._messages, []
-            self._owner.received(messages)
+        try:
+            self._take(transport, frame)
+        except Exception as error:
+            our_fault(error, transport)
 
     def pause_writing(self) -> None:
         """Pass on that the transport is full."""
@@ -145,7 +135,26 @@ class Link(WSListener):
         """End."""
         owner, self._owner, self._transport, self._socket = self._owner, None, None, None
         if owner is not None:
-            owner.lost(self._fault or end_of(transport))
+            try:
+                owner.lost(self._fault or end_of(transport))
+            except Exception as error:
+                our_fault(error, transport)
+
+    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
+        if self._owner is None:
+            return
+        if (fault := fault_of(frame)) is not None:
+            self._fault = fault
+            transport.disconnect(False)
+        elif frame.msg_type == WSMsgType.BINARY:
+            self._messages.append(frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        else:
+            self._owner.pong()
+        if self._messages and (frame.last_in_buffer or self._fault):
+            messages, self._messages = self._messages, []
+            self._owner.received(messages)
 
 
 async def dial(url: str, server_ip: str | None, owner: LinkOwner, *, ca: bytes | None = None) -> Link:
@@ -292,6 +301,12 @@ def end_of(transport: WSTransport) -> str:
     if closing is not None and closing.sent is not None:
         return f"a broken WebSocket frame: {closing.sent.reason}"
     return "the other end closed the connection"
+
+
+def our_fault(error: Exception, transport: WSTransport) -> None:
+    """Tell the loop of a bug of ours, which picows would keep to itself, and end the connection that met it."""
+    asyncio.get_running_loop().call_exception_handler({"message": "a relay link's owner failed", "exception": error})
+    transport.disconnect(False)
 
 
 def linger(transport: WSTransport) -> None:
