@@ -117,16 +117,24 @@ class Entry:
 class Peers:
     """Keeps the configured peers running.
 
-    `configured` is what a Peers knew that is made anew after a failure; None: to be told.
+    `packet_incarnation` tells a packet process that restarted from one that is there and whose mail went missing; 0:
+    not known.  `configured` is what a Peers knew that is made anew after a failure; None: to be told.
     """
 
     inbox: ClassVar[object] = PeersInbox
 
-    def __init__(self, controls: tuple[str, ...], *, rng: Random, configured: PeersConfigured | None = None) -> None:
+    def __init__(
+        self,
+        controls: tuple[str, ...],
+        *,
+        rng: Random,
+        packet_incarnation: int = 0,
+        configured: PeersConfigured | None = None,
+    ) -> None:
         self._controls, self._rng, self._configured = controls, rng, configured
         self._entries: dict[PublicKey, Entry] = {}
         self._home = HomeRelayChanged(url=None, server_ip=None)
-        self._packet = 0
+        self._packet = packet_incarnation
         self.state: Unconfigured | Asking | Running = Unconfigured()
 
     def start(self, now: float) -> list[Effect]:
@@ -308,10 +316,19 @@ class Peers:
         )
 
     def _on_restarted(self, restarted: ProcessRestarted, now: float) -> list[Effect]:
-        if restarted.process == PACKET:
+        if restarted.process != PACKET:
+            return self._start_again(restarted.process, now)
+        if restarted.incarnation != self._packet:
             return self._on_packet_restarted(restarted, now)
+        # It is the same one, and mail to or from it went missing: everybody begins from what it says it holds.
+        effects = [self._configure(entry.settings) for entry in self._entries.values()]
+        effects.append(RELAYS.send(restarted))
+        return [*effects, *(effect for control in self._controls for effect in self._start_again(control, now))]
+
+    def _start_again(self, control: str, now: float) -> list[Effect]:
+        """Start the peers of this process anew."""
         for peer, entry in self._entries.items():
-            if home_of(peer, self._controls) == restarted.process:
+            if home_of(peer, self._controls) == control:
                 entry.run = Waiting(now)
         return self._look(now)
 

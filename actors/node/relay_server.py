@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, assert_never
 
-from actors.messages.status import RelayLinkStatus
+from actors.messages.status import RelayLinkStatus, RelaysStatus
 from config.keys import PublicKey
 
 DIAL_S = 10.0  # for the server to accept us; then another attempt is made
@@ -54,7 +54,7 @@ class WaitingOpening:
     limit_at: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Server:
     """One relay server."""
 
@@ -136,6 +136,11 @@ class Servers:
 
     by_url: dict[str, Server] = field(default_factory=dict)
 
+    @classmethod
+    def configured(cls, urls: tuple[str, ...]) -> "Servers":
+        """Return the configured ones, none of them dialled."""
+        return cls({url: Server(url, True, Down(0.0, 0.0)) for url in urls})
+
     def by_link(self, link: int) -> Server | None:
         """Return the server of this link."""
         for server in self.by_url.values():
@@ -159,6 +164,13 @@ class Servers:
         if named is None or isinstance(named.link, Up) or named.instance_url is None:
             return named
         return self.up(named.instance_url) or named
+
+    def status(self, home: str | None) -> RelaysStatus:
+        """Return what the operator sees: links, and what is dialled.  `home` as dialled; None while there is none."""
+        servers = self.by_url.values()
+        homes = [server for server in servers if (server.configured if home is None else server.url == home)]
+        shown = [s for s in servers if s in homes or s.waiting or not isinstance(s.link, Down)]
+        return RelaysStatus(links=tuple(server.status(home=server in homes) for server in shown))
 
     def add(self, url: str, now: float) -> Server | None:
         """Make room for a server that remotes named.  None: as many as may be are in use."""

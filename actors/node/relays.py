@@ -45,7 +45,17 @@ from actors.messages.packet import (
 from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
-from actors.node.relay_server import FIRST_RETRY_S, MAX_FOREIGN, Dialling, Down, Server, Servers, Up, WaitingOpening
+from actors.node.relay_server import (
+    DIAL_S,
+    FIRST_RETRY_S,
+    MAX_FOREIGN,
+    Dialling,
+    Down,
+    Server,
+    Servers,
+    Up,
+    WaitingOpening,
+)
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0  # that a packet process may take to tell which links it has
@@ -81,9 +91,18 @@ class Relays:
 
     inbox: ClassVar[object] = RelaysInbox
 
-    def __init__(self, urls: tuple[str, ...], controls: tuple[str, ...], *, rng: Random, first_link: int) -> None:
-        self._controls, self._rng, self._next_link = controls, rng, first_link
-        self._servers = Servers({url: Server(url, True, Down(0.0, 0.0)) for url in urls})
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        controls: tuple[str, ...],
+        *,
+        rng: Random,
+        first_link: int,
+        packet_incarnation: int = 0,
+    ) -> None:
+        self._urls, self._controls, self._rng, self._next_link = urls, controls, rng, first_link
+        self._packet = packet_incarnation
+        self._servers = Servers.configured(urls)
         self._known: frozenset[PublicKey] | None = None  # None: PEERS has not told yet
         self._where: dict[PublicKey, Server] = {}  # each peer's one opening or connection
         self._told: RelaysStatus | None = None
@@ -109,7 +128,7 @@ class Relays:
             case KnownPeers():
                 effects = self._on_known_peers(message, now)
             case ProcessRestarted():
-                effects = self._on_packet_restarted(now) if message.process == PACKET else []
+                effects = self._on_packet_restarted(message.incarnation, now) if message.process == PACKET else []
             case LinkRetryDue():
                 effects = []
                 if isinstance(self.state, Starting):
@@ -248,7 +267,11 @@ class Relays:
         self.state = Homeless(server.url, others_at)
         return [PEERS.send(HomeRelayChanged(url=None, server_ip=None))]
 
-    def _on_packet_restarted(self, now: float) -> list[Effect]:
+    def _on_packet_restarted(self, incarnation: int, now: float) -> list[Effect]:
+        if incarnation == self._packet:  # it is the same one, and mail to or from it went missing
+            self._servers, self._where, self.state = Servers.configured(self._urls), {}, Starting()
+            return self.start(now)
+        self._packet = incarnation
         effects: list[Effect] = []
         for server in self._servers.by_url.values():
             self._forget_connections(server)
@@ -310,6 +333,7 @@ class Relays:
                     if retry_at <= now:
                         effects.append(self._dial(server, now))
                         dials += server.configured
+                        due.append(now + DIAL_S)
                     else:
                         due.append(retry_at)
                 case Up(link=link):
@@ -320,12 +344,10 @@ class Relays:
                         server.closed(now)
                     else:
                         due.append(server.unused_since + UNUSED_S)
-                case Dialling():
-                    pass
+                case Dialling(limit_at=limit_at):
+                    due.append(limit_at)
                 case _:
                     assert_never(server.link)
-            if isinstance(server.link, Dialling):
-                due.append(server.link.limit_at)
         return [*effects, Later(max(min(due), now), LinkRetryDue()) if due else Cancel(LinkRetryDue)]
 
     def _find_home(self, now: float) -> tuple[list[Effect], list[float]]:
@@ -382,13 +404,8 @@ class Relays:
         ]
 
     def _tell_status(self) -> list[Effect]:
-        homeless = isinstance(self.state, Homeless)
-        links = tuple(
-            server.status(home=self._is_home(server) or (homeless and server.configured))
-            for server in self._servers.by_url.values()
-            if not isinstance(server.link, Down) or server.waiting or (homeless and server.configured)
-        )
-        if self._told is not None and links == self._told.links:
+        status = self._servers.status(self.state.server if isinstance(self.state, Homed) else None)
+        if status == self._told:
             return []
-        self._told = RelaysStatus(links=links)
-        return [STATUS.send(self._told)]
+        self._told = status
+        return [STATUS.send(status)]

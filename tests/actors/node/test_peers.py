@@ -1,0 +1,374 @@
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.addresses import (
+    CONTROL_0,
+    PACKET,
+    RELAY_LINKS,
+    RELAYS,
+    SIGNAL,
+    STATUS,
+    TUNNELS,
+    peer_addresses,
+    process_actor,
+)
+from actors.effects import Address
+from actors.messages.node import HomeRelayChanged, KnownPeers, OutsideEvent, PeerForgotten, PeerStarted, StartPeersDue
+from actors.messages.packet import (
+    ConfigurePeer,
+    LinkSnapshot,
+    RelayedSnapshot,
+    RelayLinksSnapshot,
+    RelayLinksSnapshotWanted,
+    RemovePeer,
+    TunnelSnapshot,
+    TunnelsSnapshot,
+    TunnelsSnapshotWanted,
+)
+from actors.messages.process import (
+    PeerFailed,
+    PeersConfigured,
+    PeerSettings,
+    ProcessRestarted,
+    Resumed,
+    StartPeer,
+    StopPeer,
+)
+from actors.messages.status import PeerStatus
+from actors.node.peers import (
+    FAILURES,
+    PARK_S,
+    SNAPSHOT_S,
+    STARTS_AT_ONCE,
+    Asking,
+    Peers,
+    Running,
+    Started,
+    Unconfigured,
+)
+from config.keys import PublicKey, encode_key
+from tests.kit.bench import Bench
+from wg.paths import RelayedPath
+
+ALICE, BOB, CAROL = (PublicKey(encode_key(bytes([number]) * 32)) for number in (1, 2, 3))
+CONTROL = process_actor(CONTROL_0)
+HOME = HomeRelayChanged(url="rel://home.test:80", server_ip="192.0.2.7")
+NO_TUNNELS = TunnelsSnapshot(tunnels=())
+NO_LINKS = RelayLinksSnapshot(links=(), connections=())
+RESTARTED = ProcessRestarted(process=PACKET, incarnation=9)
+
+
+def settings(key: PublicKey, *allowed_ips: str) -> PeerSettings:
+    return PeerSettings(peer=key, name=key[:4], allowed_ips=allowed_ips)
+
+
+def configured(*keys: PublicKey) -> PeersConfigured:
+    return PeersConfigured(peers=tuple(settings(key) for key in keys))
+
+
+def failed(key: PublicKey) -> PeerFailed:
+    return PeerFailed(peer=key, actor=f"peer/{key}/conn", error="AssertionError")
+
+
+def running(*keys: PublicKey, packet_incarnation: int = 8) -> Bench:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1), packet_incarnation=packet_incarnation))
+    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    bench.tell(*(PeerStarted(peer=key) for key in keys))
+    bench.tags()
+    return bench
+
+
+def starts(bench: Bench) -> list[PublicKey]:
+    return [mail.settings.peer for mail in bench.mail(CONTROL) if isinstance(mail, StartPeer)]
+
+
+def order(bench: Bench, *kinds: type) -> list[type]:
+    """Return the types of the mail not looked at yet that are among these, in order."""
+    return [type(send.message) for send in bench.outbox if type(send.message) in kinds]
+
+
+# --- starting ---
+
+
+def test_peers_start_when_the_packet_process_has_told_what_it_holds() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    assert isinstance(bench.state, Unconfigured)
+    bench.tell(configured(ALICE, BOB))
+    known = KnownPeers(peers=frozenset({ALICE, BOB}))
+    assert bench.mail(SIGNAL) == bench.mail(RELAYS) == [known]
+    assert [type(mail) for mail in bench.mail(TUNNELS)] == [ConfigurePeer, ConfigurePeer, TunnelsSnapshotWanted]
+    assert bench.mail(RELAY_LINKS) == [RelayLinksSnapshotWanted()]
+    bench.tell(NO_TUNNELS)
+    assert bench.mail(CONTROL) == []
+    bench.tell(NO_LINKS)
+    assert bench.mail(CONTROL) == [StartPeer(settings=settings(ALICE)), StartPeer(settings=settings(BOB))]
+    assert bench.timers == {}
+
+
+def test_and_do_not_wait_for_it_for_long() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    bench.tell(configured(ALICE), NO_LINKS)
+    bench.advance(SNAPSHOT_S)
+    assert starts(bench) == [ALICE]
+    bench.tags()
+    bench.tell(NO_TUNNELS)  # too late
+    assert bench.tags() == []
+
+
+def test_a_peer_begins_from_the_path_that_the_packet_process_still_holds() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    used, unopened, unlinked = (RelayedPath(link=4, generation=n) for n in (70, 71, 72))
+    tunnels = TunnelsSnapshot(
+        tunnels=(
+            TunnelSnapshot(peer=ALICE, path=used, heard_relayed_at=990.0),
+            TunnelSnapshot(peer=BOB, path=unopened),
+            TunnelSnapshot(peer=CAROL, path=unlinked),
+        )
+    )
+    links = RelayLinksSnapshot(
+        links=(LinkSnapshot(link=4, url="rel://lb.test:80", instance_url="rel://home.test:80"),),
+        connections=(
+            RelayedSnapshot(peer=ALICE, generation=70, link=4, open=True),
+            RelayedSnapshot(peer=BOB, generation=71, link=4, open=False),
+        ),
+    )
+    bench.tell(configured(ALICE, BOB, CAROL), HOME, tunnels, links)
+    resumed = Resumed(
+        path="relayed",
+        relay_generation=70,
+        relay_link=4,
+        relay_url="rel://home.test:80",
+        heard_relayed_at=990.0,
+    )
+    found = [mail for mail in bench.mail(CONTROL) if isinstance(mail, StartPeer)]
+    assert [start.resumed for start in found] == [resumed, None, None]
+    assert {start.home_relay_url for start in found} == {HOME.url}
+
+
+def test_many_peers_are_started_some_at_a_time() -> None:
+    keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(1000)]
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    assert len(starts(bench)) == STARTS_AT_ONCE
+    begun, total = bench.now, STARTS_AT_ONCE
+    while total < 1000:
+        bench.advance(0.01)
+        now = len(starts(bench))
+        assert now <= STARTS_AT_ONCE
+        total += now
+    assert bench.now - begun < 2
+    assert isinstance(bench.state, Running)
+
+
+def test_peers_are_spread_over_the_control_processes() -> None:
+    controls = ("control-0", "control-1", "control-2")
+    keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(30)]
+    bench = Bench(Peers(controls, rng=Random(1)))
+    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    counts = [len([m for m in bench.mail(process_actor(name)) if isinstance(m, StartPeer)]) for name in controls]
+    assert sum(counts) == 30
+    assert min(counts) > 0
+    bench.tell(ProcessRestarted(process="control-1", incarnation=5), NO_TUNNELS, NO_LINKS)
+    again = [len([m for m in bench.mail(process_actor(name)) if isinstance(m, StartPeer)]) for name in controls]
+    assert again == [0, counts[1], 0]
+
+
+# --- what changes meanwhile ---
+
+
+def test_what_changed_before_the_actors_were_there_is_made_up_for() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    bench.tell(configured(ALICE), NO_TUNNELS, NO_LINKS, HOME, RESTARTED)
+    bench.tags()
+    bench.tell(PeerStarted(peer=ALICE))
+    assert bench.tags() == [
+        "ProcessRestarted",  # conn, watcher, relay worker: in this order
+        "ProcessRestarted",
+        "ProcessRestarted",
+        "HomeRelayChanged",
+        "HomeRelayChanged",
+    ]
+    bench.tell(PeerStarted(peer=ALICE))
+    assert bench.tags() == []
+
+
+def test_the_home_relay_and_outside_events_go_to_whom_they_concern() -> None:
+    bench = running(ALICE)
+    to = peer_addresses(ALICE)
+    event = OutsideEvent(kind="signal_connected")
+    bench.tell(HOME, event)
+    assert bench.mail(to.relay_worker) == bench.mail(to.offer_listener) == [HOME]
+    assert bench.mail(to.guard) == bench.mail(to.wg_watcher) == [event]
+
+
+def test_a_restarted_packet_process_is_configured_before_anybody_uses_it() -> None:
+    bench = running(ALICE, BOB)
+    bench.tell(RESTARTED)
+    told = [(send.to, type(send.message)) for send in bench.outbox]
+    a, b = peer_addresses(ALICE), peer_addresses(BOB)
+    assert told[:2] == [(TUNNELS, ConfigurePeer)] * 2
+    expected: list[Address[Any]] = [
+        a.conn,
+        a.wg_watcher,
+        b.conn,
+        b.wg_watcher,
+        RELAYS,
+        a.relay_worker,
+        b.relay_worker,
+    ]
+    assert [to for to, _ in told[2:]] == expected
+
+
+def test_it_has_nothing_that_a_starting_peer_could_resume() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1), packet_incarnation=8))
+    tunnel = TunnelSnapshot(peer=ALICE, path=RelayedPath(link=4, generation=70))
+    bench.tell(configured(ALICE), TunnelsSnapshot(tunnels=(tunnel,)), RESTARTED)
+    [start] = [mail for mail in bench.mail(CONTROL) if isinstance(mail, StartPeer)]
+    assert start.resumed is None
+
+
+def test_mail_that_went_missing_has_everybody_begin_from_what_is_held() -> None:
+    bench = running(ALICE, BOB)
+    bench.tell(ProcessRestarted(process=PACKET, incarnation=8))
+    assert bench.mail(peer_addresses(ALICE).conn) == []  # its tunnel goes on
+    bench.tell(NO_TUNNELS, NO_LINKS)
+    assert starts(bench) == [ALICE, BOB]
+
+
+# --- configuration again ---
+
+
+def test_a_reload_touches_only_what_changed() -> None:
+    bench = running(ALICE, BOB)
+    changed = settings(BOB, "10.0.0.2/32")
+    bench.tell(PeersConfigured(peers=(settings(ALICE), changed, settings(CAROL))), NO_TUNNELS, NO_LINKS)
+    assert starts(bench) == [BOB, CAROL]
+    assert [mail.peer for mail in bench.mail(TUNNELS) if isinstance(mail, ConfigurePeer)] == [BOB, CAROL]
+    bench.tell(configured(ALICE))
+    assert bench.mail(CONTROL) == [StopPeer(peer=BOB), StopPeer(peer=CAROL)]
+    assert [mail for mail in bench.mail(TUNNELS) if isinstance(mail, RemovePeer)] == [
+        RemovePeer(peer=BOB),
+        RemovePeer(peer=CAROL),
+    ]
+    assert bench.mail(STATUS) == [PeerForgotten(peer=BOB), PeerForgotten(peer=CAROL)]
+    assert bench.mail(RELAYS)[-1] == KnownPeers(peers=frozenset({ALICE}))
+
+
+def test_the_same_configuration_again_touches_nobody() -> None:
+    bench = running(ALICE, BOB)
+    bench.tell(configured(ALICE, BOB))
+    assert order(bench, StartPeer, StopPeer, ConfigurePeer, RemovePeer) == []
+
+
+# --- failing ---
+
+
+def restart_wait(bench: Bench) -> float:
+    """Let time pass until a peer is started; return how long it took."""
+    since = bench.now
+    while True:
+        if bench.mail(TUNNELS):
+            bench.tell(NO_TUNNELS, NO_LINKS)
+        if starts(bench):
+            return bench.now - since
+        bench.advance(0.01)
+
+
+def test_a_failed_peer_is_started_again_with_growing_waits_and_fresh_snapshots() -> None:
+    bench = running(ALICE, BOB)
+    waits = []
+    for _ in range(FAILURES):
+        bench.tell(failed(ALICE))
+        assert bench.mail(CONTROL) == []
+        waits.append(restart_wait(bench))
+    assert waits[0] <= 0.21
+    assert waits[-1] >= 1.6
+    assert isinstance(bench.state, Running)
+
+
+def test_one_that_fails_again_and_again_is_parked_and_shown() -> None:
+    bench = running(ALICE, BOB)
+    for _ in range(FAILURES):
+        bench.tell(failed(ALICE))
+        restart_wait(bench)
+    bench.tell(failed(ALICE))
+    [status] = bench.mail(STATUS)
+    assert isinstance(status, PeerStatus)
+    assert status.state == "parked"
+    assert "AssertionError" in status.reason
+    assert PARK_S <= restart_wait(bench) < PARK_S + 1
+
+
+def test_failures_far_apart_park_nobody() -> None:
+    bench = running(ALICE)
+    for _ in range(20):
+        bench.tell(failed(ALICE))
+        assert restart_wait(bench) < 2
+        bench.advance(30)
+
+
+def test_a_peers_that_is_made_anew_goes_on_with_what_it_knew() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1), configured=configured(ALICE)))
+    bench.tell(NO_TUNNELS, NO_LINKS)
+    assert starts(bench) == [ALICE]
+
+
+STEPS = st.sampled_from(
+    [
+        "both",
+        "alice",
+        "fail",
+        "fail unknown",
+        "tunnels",
+        "links",
+        "packet",
+        "gap",
+        "control",
+        "started",
+        "home",
+        "1 s",
+        "400 s",
+    ]
+)
+
+
+@given(st.lists(STEPS))
+def test_whatever_happens_every_configured_peer_is_started_in_the_end(steps: list[str]) -> None:
+    bench, incarnation = Bench(Peers((CONTROL_0,), rng=Random(1), packet_incarnation=1)), 1
+    for step in steps:
+        match step:
+            case "both":
+                bench.tell(configured(ALICE, BOB))
+            case "alice":
+                bench.tell(configured(ALICE))
+            case "fail":
+                bench.tell(failed(ALICE))
+            case "fail unknown":
+                bench.tell(failed(CAROL))
+            case "tunnels":
+                bench.tell(NO_TUNNELS)
+            case "links":
+                bench.tell(NO_LINKS)
+            case "packet" | "gap":
+                incarnation += step == "packet"
+                bench.tell(ProcessRestarted(process=PACKET, incarnation=incarnation))
+            case "control":
+                bench.tell(ProcessRestarted(process=CONTROL_0, incarnation=incarnation))
+            case "started":
+                bench.tell(PeerStarted(peer=ALICE))
+            case "home":
+                bench.tell(HOME)
+            case "1 s":
+                bench.advance(1.0)
+            case "400 s":
+                bench.advance(400.0)
+        assert not isinstance(bench.state, Asking) or StartPeersDue in bench.timers
+    bench.tell(configured(ALICE, BOB))
+    bench.advance(PARK_S + 2 * SNAPSHOT_S)
+    peers = bench.machine
+    assert isinstance(peers, Peers)
+    assert all(isinstance(entry.run, Started) for entry in peers._entries.values())
+    assert isinstance(bench.state, Running)
