@@ -21,6 +21,7 @@ from config.schema import NodeConfig
 
 MAX_BOOTSTRAP_LEN = 16 * 1024 * 1024  # bytes; certificates are the largest part
 DIRECTORY_MODE = 0o700
+PARENT_MODE = 0o755  # several nodes of several users lie side by side
 
 
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,13 +133,28 @@ def make_directory(path: Path, user: Identity) -> None:
     """
     try:
         _make_directory(path, user)
+        _check_reachable(path.resolve(), user)
     except OSError as error:
         hint = "run as root, or set another directory in [node]"
         raise DirectoryUnavailable(f"cannot make {path} {user.name}'s: {error.strerror}; {hint}") from None
 
 
+def _check_reachable(path: Path, user: Identity) -> None:
+    """Raise DirectoryUnavailable if the user may not pass through one of the folders above."""
+    for folder in path.parents:
+        found = folder.stat()
+        owner, group = user.uid in (0, found.st_uid), user.gid == found.st_gid
+        may_pass = stat.S_IXUSR if owner else stat.S_IXGRP if group else stat.S_IXOTH
+        if not found.st_mode & may_pass:
+            hint = f"open it (chmod o+x {folder}), or set another directory in [node]"
+            raise DirectoryUnavailable(f"user {user.name} cannot reach {path} through {folder}: {hint}")
+
+
 def _make_directory(path: Path, user: Identity) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for parent in reversed(path.parents):
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(PARENT_MODE)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

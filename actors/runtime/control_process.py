@@ -73,7 +73,7 @@ class ControlProcess:
         return 0
 
     def _mind_signals(self) -> None:
-        """End on SIGTERM, at once: without a descriptor to wake it, the wait for mail would go on for up to a second."""
+        """End on SIGTERM, at once: without a descriptor to wake it, the wait for mail could go on for a second."""
         heard, told_by_kernel = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
         def forget() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from actors.runtime.netlink import Interface, Netlink, Network
+from actors.runtime.netlink import Netlink, Network
 from wg.drivers.tun import open_tun
 
 OWNER = "homing "  # then the node's name: the interface's alias, by which a leftover is known as ours
@@ -26,21 +26,28 @@ class TunInterface:
 
     def __init__(self, name: str, node: str, addresses: Iterable[str], mtu: int) -> None:
         self.name = name
-        self._netlink = Netlink()
+        self._node, self._mtu = node, mtu
+        self._addresses = [ipaddress.ip_interface(address) for address in addresses]
         self._networks: set[Network] = set()
+        self._netlink = Netlink()
         try:
-            self._clear_leftover(node)
-            self.fd = open_tun(name)
+            self._clear_leftover()
+            self.fd, self._index = self._make()
         except BaseException:
             self._netlink.close()
             raise
-        own = [ipaddress.ip_interface(address) for address in addresses]
-        self._connected = [interface.network for interface in own]
-        try:
-            self._index = self._set_up(node, own, mtu)
-        except OSError as error:
-            self._close()
-            raise InterfaceUnavailable(f"cannot set up the interface {name}: {error.strerror or error}") from None
+
+    def restore(self) -> bool:
+        """Make the interface anew, with its routes, if somebody has deleted it; return whether that was so."""
+        found = self._netlink.find_link(self.name)
+        if found is not None and found[0] == self._index:
+            return False
+        fd, self._index = self._make()
+        os.close(self.fd)
+        self.fd = fd
+        networks, self._networks = self._networks, set()
+        self.route(map(str, networks))
+        return True
 
     def route(self, prefixes: Iterable[str]) -> None:
         """Send these networks' packets to the interface, and no others.  One that is taken already is left alone."""
@@ -62,18 +69,28 @@ class TunInterface:
         """Take the interface away, with its addresses and routes."""
         with suppress(OSError):  # it may be gone already
             self._netlink.delete_link(self._index)
-        self._close()
+        os.close(self.fd)
+        self._netlink.close()
 
-    def _set_up(self, node: str, addresses: list[Interface], mtu: int) -> int:
+    def _make(self) -> tuple[int, int]:
+        """Return descriptor and index of a fresh device, set up."""
+        fd = open_tun(self.name)
+        try:
+            return fd, self._set_up()
+        except OSError as error:
+            os.close(fd)
+            raise InterfaceUnavailable(f"cannot set up the interface {self.name}: {error.strerror or error}") from None
+
+    def _set_up(self) -> int:
         found = self._netlink.find_link(self.name)
         if found is None:
             raise OSError(errno.ENODEV, "it vanished meanwhile")
         index = found[0]
-        self._netlink.set_link(index, alias=OWNER + node, mtu=mtu)
+        self._netlink.set_link(index, alias=OWNER + self._node, mtu=self._mtu)
         # No link-local address: the host would send router solicitations into the tunnel.
         with suppress(OSError):  # a kernel without IPv6
             Path(f"/proc/sys/net/ipv6/conf/{self.name}/addr_gen_mode").write_text("1", encoding="ascii")
-        for address in addresses:
+        for address in self._addresses:
             self._netlink.add_address(index, address)
         self._netlink.set_link_up(index)
         return index
@@ -81,16 +98,16 @@ class TunInterface:
     def _is_connected(self, network: Network) -> bool:
         """Whether the kernel routes it to the interface because of an address that the interface has."""
         return any(
-            isinstance(network, type(own)) and network.subnet_of(own)  # type: ignore[arg-type]
-            for own in self._connected
+            isinstance(network, type(own.network)) and network.subnet_of(own.network)  # type: ignore[arg-type]
+            for own in self._addresses
         )
 
-    def _clear_leftover(self, node: str) -> None:
+    def _clear_leftover(self) -> None:
         """Wait until an interface that a killed agent left is gone, and remove it if it stays."""
         give_up_at = time.monotonic() + LEAVING_S
         while (found := self._netlink.find_link(self.name)) is not None:
             index, alias = found
-            if alias != OWNER + node:
+            if alias != OWNER + self._node:
                 owner = f"belongs to {alias!r}" if alias else "is not ours"
                 raise InterfaceUnavailable(
                     f"an interface {self.name} exists and {owner}: "
@@ -101,7 +118,3 @@ class TunInterface:
                 self._netlink.delete_link(index)
                 return
             time.sleep(0.02)
-
-    def _close(self) -> None:
-        os.close(self.fd)
-        self._netlink.close()

@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -44,7 +44,8 @@ from wg.drivers.udp import PortUnavailable, open_udp
 
 SNAPSHOT_S = 1.0
 # What processes leave in the run directory; anything else there is not ours to remove.
-OURS = ("*.sock", "*.lock", "*.new", "status-*.json", "redaction.key")
+SNAPSHOTS = "status-*.json"
+OURS = (SNAPSHOTS, "*.sock", "*.lock", "*.new", "redaction.key")
 
 ReadAgain = Callable[[], NodeConfig]
 
@@ -73,6 +74,7 @@ def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
     peers stay as they were.
     """
     logs.setup(config.file.log, SUPERVISOR)
+    os.umask(0o077)
     with ExitStack() as stack:
         try:
             held = _open(config, stack)
@@ -107,6 +109,7 @@ def _open(config: NodeConfig, stack: ExitStack) -> Held:
     except NameTaken:
         pid = read_pid(run_dir, SUPERVISOR)
         raise AlreadyRunning(f"already running, pid {pid}" if pid is not None else "already running") from None
+    _remove(run_dir, SNAPSHOTS)  # of a run that was killed
     stack.callback(_clear, run_dir)
     stack.callback(office.close)
     sockets = open_udp(node.listen_port)
@@ -161,6 +164,8 @@ class Supervisor:
     def start(self, wanted: StartProcess) -> None:
         """Start a child, and have our own mail go to that incarnation."""
         held, packet = self._held, wanted.process == PACKET
+        if packet:
+            self._restore_interface()
         held.office.connect(wanted.process, wanted.incarnation)
         self._children.start(
             Bootstrap(
@@ -177,6 +182,14 @@ class Supervisor:
                 udp_fds=held.udp_fds if packet else (),
             )
         )
+
+    def _restore_interface(self) -> None:
+        """A packet process may have ended because somebody deleted the interface."""
+        try:
+            if self._held.interface.restore():
+                logger.warning("the interface {} was gone, and is made anew", self._held.interface.name)
+        except (InterfaceUnavailable, TunUnavailable, OSError) as error:
+            logger.error("{}", error)
 
     def perform(self, message: HostInbox) -> None:
         """Do what AGENT wants done."""
@@ -281,9 +294,11 @@ class Host:
 def _clear(run_dir: Path) -> None:
     """Remove what an agent's processes leave in the run directory, and the directory if nothing else is in it."""
     for pattern in OURS:
-        for path in run_dir.glob(pattern):
-            path.unlink(missing_ok=True)
-    try:
+        _remove(run_dir, pattern)
+    with suppress(OSError):  # somebody keeps something there
         run_dir.rmdir()
-    except OSError:
-        return  # somebody keeps something there
+
+
+def _remove(run_dir: Path, pattern: str) -> None:
+    for path in run_dir.glob(pattern):
+        path.unlink(missing_ok=True)

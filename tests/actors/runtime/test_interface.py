@@ -122,6 +122,22 @@ print(ip("link", "show", "dev", "hm0")[0]["ifindex"] != before)
 
 
 @pytest.mark.netns
+def test_one_that_somebody_deletes_is_made_anew_with_its_routes(space: str) -> None:
+    told = inside(
+        """
+made = make()
+made.route(["10.8.0.0/16"])
+print(made.restore())
+shell("ip link del hm0")
+print(made.restore(), routes(), len(ip("addr", "show", "dev", "hm0")[0]["addr_info"]))
+made.remove()
+print("hm0" in names())
+"""
+    )
+    assert told == "False\nTrue ['10.8.0.0/16'] 2\nFalse\n"
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize(
     ("before", "told"),
     [
