@@ -52,7 +52,7 @@ from actors.packet.relay_link import (
 from config.keys import PublicKey
 from config.schema import RelayCredentials
 from transport.relay import events
-from transport.relay.auth import login_token
+from transport.relay.auth import expiry_of, login_token
 from transport.relay.client import RelayClient
 from transport.relay.frames import TRANSPORT_HEADER_LEN, PeerId, peer_id
 
@@ -330,8 +330,9 @@ class RelayLinks:
                     effects.append(self._tell_closed(entry.connections.pop(identity), "peer_gone", reason))
                 case events.PingWanted():
                     self._requests.append(Ping(entry.number))
-                case events.LinkClosed(reason, was_open):
-                    effects += self._end(entry, reason if was_open else self._with_clock(reason), was_open=was_open)
+                case events.LinkClosed(reason, was_open, refused):
+                    why = f"{reason}; {self._token_hint()}" if refused else reason
+                    effects += self._end(entry, why, was_open=was_open)
                 case _:
                     assert_never(event)
         return effects
@@ -351,9 +352,15 @@ class RelayLinks:
     def _id(self, peer: PublicKey) -> PeerId:
         return self._ids.get(peer) or peer_id(peer)
 
-    def _with_clock(self, reason: str) -> str:
-        # A token is a time: refused, it may be our clock that is wrong.
-        return f"{reason}; our clock says {datetime.fromtimestamp(self._unix_now(), UTC):%Y-%m-%d %H:%M} UTC"
+    def _token_hint(self) -> str:
+        """Say what is known of our side: a token is a time, so it may be old, or our clock wrong."""
+        now_unix_s = self._unix_now()
+        clock = f"our clock says {datetime.fromtimestamp(now_unix_s, UTC):%Y-%m-%d %H:%M} UTC"
+        issued = self._credentials.token if self._credentials is not None else None
+        expiry = expiry_of(issued) if issued is not None else None
+        if expiry is None or expiry >= now_unix_s:
+            return clock
+        return f"our token expired {int(now_unix_s - expiry)} s ago, renew [relay] token_file; {clock}"
 
     def _worker(self, peer: PublicKey) -> Address[RelayWorkerInbox]:
         return peer_addresses(peer, self._controls).relay_worker

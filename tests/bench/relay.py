@@ -21,6 +21,8 @@ from transport.relay.auth import key_of, make_token
 from transport.relay.codec import encode
 from transport.relay.frames import TRANSPORT_HEADER_LEN, Auth, Transport, peer_id
 
+RUNS = 3
+SECONDS = 4.0
 MESSAGE_LEN = 1400
 BATCH = 32  # messages handed to the sending link at once, as a packet path does; acknowledged by one
 WINDOW = 256  # messages under way
@@ -83,12 +85,12 @@ async def receive(port: int) -> None:
         await end.news.wait()
 
 
-def measure(seconds: float) -> dict[str, float]:
+def one_run(seconds: float) -> dict[str, float]:
     """Return messages per CPU-second of the relay, and per second of wall time, of one run."""
     port = free_port()
-    relay = start(
-        "-m", "actors.cli", "relay", "--listen", f"127.0.0.1:{port}", "--exposed-url", f"rel://127.0.0.1:{port}"
-    )
+    address = f"127.0.0.1:{port}"
+    exposed = ("--exposed-url", f"rel://{address}", "--log-level", "warning")
+    relay = start("-m", "actors.cli", "relay", "--listen", address, *exposed)
     wait_for(port)
     receiver = start("-m", "tests.bench.relay", "--receive", str(port))
     assert receiver.stdout is not None
@@ -106,9 +108,9 @@ def measure(seconds: float) -> dict[str, float]:
     return {"per_cpu_s": heard / cpu_s, "per_s": heard / wall_s, "mbit_s": heard * MESSAGE_LEN * 8 / wall_s / 1e6}
 
 
-def figures(runs: int = 3, seconds: float = 4.0) -> dict[str, Any]:
+def measure(runs: int = RUNS, seconds: float = SECONDS) -> dict[str, Any]:
     """Return the figure of the README, and what it was made of."""
-    results = [measure(seconds) for _ in range(runs)]
+    results = [one_run(seconds) for _ in range(runs)]
     return {
         "relay_messages_per_cpu_s": round(statistics.median(result["per_cpu_s"] for result in results)),
         "relay_messages_per_cpu_s_runs": [round(result["per_cpu_s"]) for result in results],
@@ -162,8 +164,8 @@ def token() -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--send", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--receive", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -172,7 +174,7 @@ def main() -> None:
     elif arguments.receive is not None:
         asyncio.run(receive(arguments.receive))
     else:
-        print(json.dumps(figures(arguments.runs, arguments.seconds), indent=2))
+        print(json.dumps(measure(arguments.runs, arguments.seconds), indent=2))
 
 
 if __name__ == "__main__":

@@ -150,8 +150,10 @@ class RelayClient:
     def connection_lost(self, reason: str) -> None:
         """Take note that the connection ended."""
         if isinstance(self.state, Authenticating):
-            reason = f"closed during login, so the relay refused our secret or token ({reason})"
-        self._end(reason)
+            # There is no other answer to a wrong token (relay spec 3.3).
+            self._end(f"closed during login, so the relay refused our secret or token ({reason})", refused=True)
+        else:
+            self._end(reason)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
@@ -329,10 +331,10 @@ class RelayClient:
             case Doubtful(until):
                 self._peers_due_at = min(self._peers_due_at, until)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, *, refused: bool = False) -> None:
         if not isinstance(self.state, Closed):
             was_open = isinstance(self.state, Open)
             self.state = Closed(reason)
             self._peers.clear()
             self._early.clear()
-            self._events.append(LinkClosed(reason, was_open))
+            self._events.append(LinkClosed(reason, was_open, refused))

@@ -56,6 +56,7 @@ class LinkClosed:
 
     reason: str
     was_open: bool
+    refused: bool = False  # the server ended it instead of answering our login
 
 
 ClientEvent = LoggedIn | PeerOnline | PeerAbsent | PeerGone | PacketsReceived | PingWanted | LinkClosed

@@ -159,6 +159,15 @@ def test_a_refused_login_says_what_our_clock_says() -> None:
     assert not closed.was_open
 
 
+def test_a_refused_token_that_is_old_is_told() -> None:
+    hub = Hub(RelayCredentials(token=Secret(b"\x01" + bytes(32) + b"1799999400")))
+    hub.tell(OpenLink(link=1, url=URL))
+    hub.links.connected(1, "192.0.2.1", hub.now)
+    (closed,) = mail(hub.links.lost(1, "closed"))
+    assert isinstance(closed, LinkClosed)
+    assert "our token expired 600 s ago, renew [relay] token_file" in closed.reason
+
+
 def test_without_credentials_no_link_is_dialled() -> None:
     hub = Hub(credentials=None)
     (closed,) = hub.tell(OpenLink(link=1, url=URL))
