@@ -21,6 +21,7 @@ from typing import ClassVar, assert_never
 
 from actors.addresses import PACKET, PEERS, RELAY_LINKS, STATUS, peer_addresses
 from actors.effects import Cancel, Effect, Later
+from actors.messages import packet
 from actors.messages.node import (
     CloseRelayed,
     HomeRelayChanged,
@@ -29,18 +30,6 @@ from actors.messages.node import (
     OpenRelayed,
     OutsideEvent,
     RelaysInbox,
-)
-from actors.messages.packet import (
-    CloseLink,
-    CloseOnLink,
-    LinkClosed,
-    LinkOpened,
-    OpenLink,
-    OpenOnLink,
-    RelayedCloseDone,
-    RelayedFailed,
-    RelayLinksSnapshot,
-    RelayLinksSnapshotWanted,
 )
 from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
@@ -110,7 +99,7 @@ class Relays:
 
     def start(self, now: float) -> list[Effect]:
         """Ask for the links that outlived the control process."""
-        return [RELAY_LINKS.send(RelayLinksSnapshotWanted()), Later(now + SNAPSHOT_S, LinkRetryDue())]
+        return [RELAY_LINKS.send(packet.RelayLinksSnapshotWanted()), Later(now + SNAPSHOT_S, LinkRetryDue())]
 
     def handle(self, message: RelaysInbox, now: float) -> list[Effect]:
         """Work on one message."""
@@ -119,11 +108,11 @@ class Relays:
                 effects = self._on_open(message, now)
             case CloseRelayed():
                 effects = self._on_close(message, now)
-            case LinkOpened():
+            case packet.LinkOpened():
                 effects = self._on_link_opened(message, now)
-            case LinkClosed():
+            case packet.LinkClosed():
                 effects = self._on_link_closed(message, now)
-            case RelayLinksSnapshot():
+            case packet.RelayLinksSnapshot():
                 effects = self._on_snapshot(message, now)
             case KnownPeers():
                 effects = self._on_known_peers(message, now)
@@ -160,13 +149,13 @@ class Relays:
             server.server_ip = server.server_ip or server_ip
             return self._tell_trouble(server, (peer,))
         server.connections[peer], server.unused_since = opening.generation, None
-        open_it = OpenOnLink(peer=peer, generation=opening.generation, link=server.link.link)
+        open_it = packet.OpenOnLink(peer=peer, generation=opening.generation, link=server.link.link)
         return [*self._tell_trouble(server, (peer,)), RELAY_LINKS.send(open_it)]
 
     def _on_close(self, close: CloseRelayed, now: float) -> list[Effect]:
         server = self._where.get(close.peer)
         done = peer_addresses(close.peer, self._controls).relay_worker.send(
-            RelayedCloseDone(peer=close.peer, generation=close.generation)
+            packet.RelayedCloseDone(peer=close.peer, generation=close.generation)
         )
         if server is None:
             return [done]  # nothing to do
@@ -191,7 +180,7 @@ class Relays:
         server.settle(now)
         if generation is None:
             return []
-        return [RELAY_LINKS.send(CloseOnLink(peer=peer, generation=generation, link=server.link.link))]
+        return [RELAY_LINKS.send(packet.CloseOnLink(peer=peer, generation=generation, link=server.link.link))]
 
     def _on_known_peers(self, known: KnownPeers, now: float) -> list[Effect]:
         self._known = known.peers
@@ -200,7 +189,7 @@ class Relays:
 
     # --- links ---
 
-    def _on_link_opened(self, opened: LinkOpened, now: float) -> list[Effect]:
+    def _on_link_opened(self, opened: packet.LinkOpened, now: float) -> list[Effect]:
         server = self._servers.by_link(opened.link)
         if server is None or not isinstance(server.link, Dialling):
             return []  # we have closed it meanwhile
@@ -227,7 +216,7 @@ class Relays:
         effects: list[Effect] = []
         for other in self._servers.by_url.values():
             if other is not server and isinstance(other.link, Dialling) and not other.waiting:
-                effects.append(RELAY_LINKS.send(CloseLink(link=other.link.link)))
+                effects.append(RELAY_LINKS.send(packet.CloseLink(link=other.link.link)))
                 other.closed(now)
         return [
             *effects,
@@ -238,7 +227,7 @@ class Relays:
     def _give_way(self, displaced: Server, server: Server, now: float) -> list[Effect]:
         """Both URLs lead to one server, which keeps our newest login only."""
         assert isinstance(displaced.link, Up)
-        close = RELAY_LINKS.send(CloseLink(link=displaced.link.link))
+        close = RELAY_LINKS.send(packet.CloseLink(link=displaced.link.link))
         self._forget_connections(displaced)
         displaced.closed(now)
         if not isinstance(self.state, Homed) or self.state.server != displaced.url:
@@ -246,7 +235,7 @@ class Relays:
         self.state = Homed(server.url, self.state.url)
         return [close, *self._tell_home(server)]
 
-    def _on_link_closed(self, closed: LinkClosed, now: float) -> list[Effect]:
+    def _on_link_closed(self, closed: packet.LinkClosed, now: float) -> list[Effect]:
         server = self._servers.by_link(closed.link)
         if server is None:
             return []  # we have closed it, and counted it as closed then
@@ -288,14 +277,14 @@ class Relays:
 
     # --- what outlived the control process ---
 
-    def _on_snapshot(self, snapshot: RelayLinksSnapshot, now: float) -> list[Effect]:
+    def _on_snapshot(self, snapshot: packet.RelayLinksSnapshot, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(self.state, Starting):
             self.state = Homeless(None, now)
-            effects = self._adopt(snapshot, now)
+            effects = [*self._adopt(snapshot, now), *self._find_home(now)[0]]
         return [*effects, PEERS.send(snapshot)]
 
-    def _adopt(self, snapshot: RelayLinksSnapshot, now: float) -> list[Effect]:
+    def _adopt(self, snapshot: packet.RelayLinksSnapshot, now: float) -> list[Effect]:
         for link in snapshot.links:
             server = self._servers.by_url.get(link.url) or self._servers.add(link.url, now)
             if server is None or not isinstance(server.link, Down):
@@ -310,7 +299,7 @@ class Relays:
                 server.connections[connection.peer] = connection.generation
                 self._where[connection.peer] = server
             else:  # nobody waits for it: its relay worker has begun anew
-                close = CloseOnLink(peer=connection.peer, generation=connection.generation, link=connection.link)
+                close = packet.CloseOnLink(peer=connection.peer, generation=connection.generation, link=connection.link)
                 effects.append(RELAY_LINKS.send(close))
         for server in self._servers.by_url.values():
             if isinstance(server.link, Up):
@@ -340,7 +329,7 @@ class Relays:
                     if server.unused_since is None or self._is_home(server):
                         continue
                     if server.unused_since + UNUSED_S <= now:
-                        effects.append(RELAY_LINKS.send(CloseLink(link=link)))
+                        effects.append(RELAY_LINKS.send(packet.CloseLink(link=link)))
                         server.closed(now)
                     else:
                         due.append(server.unused_since + UNUSED_S)
@@ -368,12 +357,12 @@ class Relays:
     def _dial(self, server: Server, now: float) -> Effect:
         server.dialled(self._next_link, now)
         self._next_link += 1
-        return RELAY_LINKS.send(OpenLink(link=self._next_link - 1, url=server.url, server_ip=server.server_ip))
+        return RELAY_LINKS.send(packet.OpenLink(link=self._next_link - 1, url=server.url, server_ip=server.server_ip))
 
     def _expire(self, server: Server, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(server.link, Dialling) and server.link.limit_at <= now:
-            effects.append(RELAY_LINKS.send(CloseLink(link=server.link.link)))
+            effects.append(RELAY_LINKS.send(packet.CloseLink(link=server.link.link)))
             effects += self._fail(server, "no answer", now)
         for peer, opening in list(server.waiting.items()):
             if opening.limit_at > now:
@@ -388,7 +377,7 @@ class Relays:
         return isinstance(self.state, Homed) and self.state.server == server.url
 
     def _refuse(self, peer: PublicKey, generation: int, reason: str) -> Effect:
-        failed = RelayedFailed(peer=peer, generation=generation, reason=reason)
+        failed = packet.RelayedFailed(peer=peer, generation=generation, reason=reason)
         return peer_addresses(peer, self._controls).relay_worker.send(failed)
 
     def _tell_home(self, server: Server) -> list[Effect]:
