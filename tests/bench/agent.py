@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +116,15 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
-def _running() -> Pair:
-    pair = Pair("bench").__enter__()
-    try:
+@contextmanager
+def _running() -> Iterator[Pair]:
+    """Give a pair whose tunnel is up and carries the measuring traffic."""
+    with Pair("bench") as pair:
         pair.start_servers()
         pair.start_flows()
         pair.start_agents()
         pair.first_reply_at()
-    except BaseException:
-        pair.close()
-        raise
-    return pair
+        yield pair
 
 
 def _to_child(process: str, how: signal.Signals) -> Callable[[Pair], float]:
