@@ -1,0 +1,310 @@
+"""Stand-ins for TUNNELS and RELAY_LINKS: WireGuard and the relay client reduced to what control is told of them."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from actors.addresses import PEERS, RELAYS, peer_addresses
+from actors.effects import Effect
+from actors.messages import packet
+from config.keys import PublicKey
+from tests.actors.stories.network import Network
+from wg import reports
+from wg.paths import RelayedPath
+
+SILENCE_S = 1.0
+REKEY_TIMEOUT = 5.0
+KEEPALIVE_S = 25.0
+Packet = tuple[str, int]  # initiation, response, keepalive, echo, answer, data; session or token
+
+
+@dataclass
+class Tunnel:
+    """One peer: a session, and the path that control chose."""
+
+    path: RelayedPath | None = None
+    session: int = 0  # 0: none
+    previous: int = 0  # still good for what is on its way
+    offered: int = 0  # as responder: unproven until used
+    initiated_at: float = -REKEY_TIMEOUT
+    heard_at: float | None = None
+    reported_at: float = -1.0
+    unheard_since: float | None = None
+
+
+class FakeTunnels:
+    """WireGuard of one agent.  Data needs a session that both ends hold; a handshake makes one."""
+
+    state = None
+
+    def __init__(self, key: PublicKey, network: Network, rng: Random) -> None:
+        self.key, self.network, self._rng = key, network, rng
+        self.tunnels: dict[PublicKey, Tunnel] = {}
+        self.paths_set: list[packet.SetPath] = []
+
+    def handle(self, message: Any, now: float) -> list[Effect]:
+        match message:
+            case packet.ConfigurePeer(peer=peer):
+                if peer not in self.tunnels:
+                    self.tunnels[peer] = Tunnel()
+                    self._keep_alive(peer)
+            case packet.RemovePeer(peer=peer):
+                self.tunnels.pop(peer, None)
+            case packet.SetPath(peer=peer, path=path, handshake_after_s=after_s):
+                assert path is None or isinstance(path, RelayedPath)
+                self.paths_set.append(message)
+                self.tunnels[peer].path = path
+                self.tunnels[peer].unheard_since = None
+                if path is not None and after_s is not None:
+                    self.network.call_at(now + after_s, lambda: self._handshake_if_needed(peer))
+            case packet.ProbePath(peer=peer, token=token):
+                if self.tunnels[peer].session:
+                    self._send(peer, ("echo", self.tunnels[peer].session), token)
+                else:
+                    self._initiate(peer)
+            case packet.InitiateHandshake(peer=peer):
+                self._initiate(peer)
+            case packet.TunnelsSnapshotWanted():
+                return [PEERS.send(packet.TunnelsSnapshot(tunnels=tuple(self._snapshots())))]
+            case _:
+                raise AssertionError(message)
+        return []
+
+    def _snapshots(self) -> list[packet.TunnelSnapshot]:
+        return [
+            packet.TunnelSnapshot(peer=peer, path=tunnel.path, heard_relayed_at=tunnel.heard_at)
+            for peer, tunnel in self.tunnels.items()
+        ]
+
+    def send_data(self, peer: PublicKey) -> None:
+        """The host sends one packet."""
+        tunnel = self.tunnels[peer]
+        if tunnel.path is None:
+            self._tell(peer, "guard", reports.LocalTraffic(peer=peer))
+        elif not tunnel.session:
+            self._initiate(peer)
+        else:
+            self._send(peer, ("data", tunnel.session))
+
+    # --- out ---
+
+    def _keep_alive(self, peer: PublicKey) -> None:
+        tunnel = self.tunnels.get(peer)
+        if tunnel is None or self.network.tunnels.get(self.key) not in (None, self):
+            return
+        if tunnel.session and tunnel.path is not None:
+            self._send(peer, ("keepalive", tunnel.session), watched=False)
+        self.network.call_at(self.network.clock() + KEEPALIVE_S, lambda: self._keep_alive(peer))
+
+    def _handshake_if_needed(self, peer: PublicKey) -> None:
+        if not self.tunnels[peer].session:
+            self._initiate(peer)
+
+    def _initiate(self, peer: PublicKey) -> None:
+        tunnel, now = self.tunnels[peer], self.network.clock()
+        if tunnel.path is None or now - tunnel.initiated_at < REKEY_TIMEOUT:
+            return
+        tunnel.initiated_at = now
+        self._send(peer, ("initiation", self._rng.randrange(1, 2**32)), watched=False)
+
+    def _send(self, peer: PublicKey, what: Packet, token: int = 0, *, watched: bool = True) -> None:
+        tunnel = self.tunnels[peer]
+        if tunnel.path is None:
+            return
+        if watched and tunnel.unheard_since is None:
+            self._watch(peer, tunnel)
+        self._carry(peer, tunnel.path.link, what, token)
+
+    def _watch(self, peer: PublicKey, tunnel: Tunnel) -> None:
+        tunnel.unheard_since = sent_at = self.network.clock()
+        path = tunnel.path
+
+        def look() -> None:
+            if tunnel.unheard_since == sent_at and path is not None and tunnel.path == path:
+                silent = reports.PathSilent(peer=peer, path="relayed", sent_at=sent_at, generation=path.generation)
+                self._tell(peer, "wg_watcher", silent)
+
+        self.network.call_at(sent_at + SILENCE_S, look)
+
+    def _carry(self, peer: PublicKey, link: int, what: Packet, token: int = 0) -> None:
+        links = self.network.links.get(self.key)
+        url = links.url_of(link) if links is not None else None
+        if url is not None:
+            self.network.carry(url, self.key, peer, (f"{what[0]}:{token}", what[1]))
+
+    # --- in ---
+
+    def receive(self, sender: PublicKey, link: int, arrived: Packet) -> None:
+        tunnel = self.tunnels.get(sender)
+        if tunnel is None:
+            return
+        (kind, token), session = arrived[0].split(":"), arrived[1]
+        now, completed = self.network.clock(), None
+        if kind == "initiation":
+            tunnel.offered = session
+            self._carry(sender, link, ("response", session))
+            return
+        if kind == "response":
+            tunnel.previous, tunnel.session, completed = tunnel.session, session, "initiator"
+            self._send(sender, ("keepalive", session), watched=False)
+        elif session == tunnel.offered != tunnel.session:
+            tunnel.previous, tunnel.session, completed = tunnel.session, session, "responder"
+        elif session not in (tunnel.session, tunnel.previous):
+            return  # a session that is gone
+        tunnel.heard_at, tunnel.unheard_since = now, None
+        generation = self.network.links[self.key].generation_on(sender, link)
+        if completed is not None:
+            self._tell(
+                sender,
+                "wg_watcher",
+                reports.HandshakeCompleted(
+                    peer=sender,
+                    path="relayed",
+                    role="initiator" if completed == "initiator" else "responder",
+                    rtt_s=0.06 if completed == "initiator" else None,
+                    generation=generation,
+                ),
+            )
+        if now - tunnel.reported_at >= 1.0:
+            tunnel.reported_at = now
+            heard = reports.PathHeard(peer=sender, path="relayed", heard_at=now, generation=generation)
+            self._tell(sender, "wg_watcher", heard)
+        if kind == "echo" and self.key not in self.network.foreign:
+            self._carry(sender, link, ("answer", session), int(token))
+        elif kind == "answer":
+            answered = reports.EchoAnswered(
+                peer=sender, path="relayed", token=int(token), rtt_s=0.06, generation=generation
+            )
+            self._tell(sender, "wg_watcher", answered)
+        elif kind == "data":
+            self.network.received.setdefault((self.key, sender), []).append(now)
+
+    def _tell(self, peer: PublicKey, actor: str, report: reports.Report) -> None:
+        address = getattr(peer_addresses(peer), actor)
+        self.network.perform(self.key, [address.send(report)])
+
+
+@dataclass
+class Connection:
+    """One relayed connection."""
+
+    generation: int
+    link: int
+    open: bool = False
+
+
+class FakeRelayLinks:
+    """The relay client of one agent."""
+
+    state = None
+
+    def __init__(self, key: PublicKey, network: Network, tunnels: FakeTunnels) -> None:
+        self.key, self.network, self._tunnels = key, network, tunnels
+        self.links: dict[int, str] = {}  # open ones -> url
+        self.connections: dict[PublicKey, Connection] = {}
+
+    def url_of(self, link: int) -> str | None:
+        return self.links.get(link)
+
+    def generation_on(self, peer: PublicKey, link: int) -> int:
+        connection = self.connections.get(peer)
+        return connection.generation if connection is not None and connection.link == link and connection.open else 0
+
+    def handle(self, message: Any, now: float) -> list[Effect]:
+        match message:
+            case packet.OpenLink(link=link, url=url):
+                self.network.soon(lambda: self._dial(link, url), trips=2)
+            case packet.CloseLink(link=link):
+                if link in self.links:
+                    self.network.logout(self.links[link], self.key, link)
+                    self.on_link_lost(link, "closed by us")
+            case packet.OpenOnLink(peer=peer, generation=generation, link=link, wait_s=wait_s):
+                return self._open(peer, Connection(generation, link), now + wait_s)
+            case packet.CloseOnLink(peer=peer, generation=generation):
+                connection = self.connections.get(peer)
+                if connection is not None and connection.generation == generation:
+                    del self.connections[peer]
+                return [self._worker(peer, packet.RelayedCloseDone(peer=peer, generation=generation))]
+            case packet.RelayLinksSnapshotWanted():
+                return [RELAYS.send(self._snapshot())]
+            case _:
+                raise AssertionError(message)
+        return []
+
+    def _snapshot(self) -> packet.RelayLinksSnapshot:
+        return packet.RelayLinksSnapshot(
+            links=tuple(packet.LinkSnapshot(link=link, url=url, instance_url=url) for link, url in self.links.items()),
+            connections=tuple(
+                packet.RelayedSnapshot(peer=peer, generation=c.generation, link=c.link, open=c.open)
+                for peer, c in self.connections.items()
+            ),
+        )
+
+    def _dial(self, link: int, url: str) -> None:
+        if self.network.links.get(self.key) is not self:
+            return
+        if not self.network.login(url, self.key, link):
+            self._tell(RELAYS.send(packet.LinkClosed(link=link, reason="connection refused", was_open=False)))
+            return
+        self.links[link] = url
+        self._tell(RELAYS.send(packet.LinkOpened(link=link, instance_url=url, server_ip="192.0.2.1")))
+
+    def _open(self, peer: PublicKey, connection: Connection, limit_at: float) -> list[Effect]:
+        url = self.links.get(connection.link)
+        if url is None:
+            failed = packet.RelayedFailed(peer=peer, generation=connection.generation, reason="the link is closed")
+            return [self._worker(peer, failed)]
+        assert peer not in self.connections, "opened twice"
+        self.connections[peer] = connection
+        self.network.soon(lambda: self._subscribed(peer, connection, url), trips=2)
+        self.network.call_at(limit_at, lambda: self._give_up(peer, connection))
+        return []
+
+    def _subscribed(self, peer: PublicKey, connection: Connection, url: str) -> None:
+        heard = self.key not in self.network.deaf and self.network.online(url, peer)
+        if self.connections.get(peer) is connection and not connection.open and heard:
+            connection.open = True
+            opened = packet.RelayedOpened(peer=peer, generation=connection.generation, link=connection.link)
+            self._tell(self._worker(peer, opened))
+
+    def _give_up(self, peer: PublicKey, connection: Connection) -> None:
+        if self.connections.get(peer) is connection and not connection.open:
+            self._end(peer, "the remote did not come", "peer_gone")
+
+    def on_presence(self, url: str, key: PublicKey, *, online: bool) -> None:
+        connection = self.connections.get(key)
+        if connection is None or self.links.get(connection.link) != url:
+            return
+        if self.key in self.network.deaf:
+            return
+        if online:
+            self._subscribed(key, connection, url)
+        elif connection.open:
+            self._end(key, "the remote left the relay", "peer_gone")
+
+    def on_link_lost(self, link: int, reason: str) -> None:
+        if self.links.pop(link, None) is None:
+            return
+        self._tell(RELAYS.send(packet.LinkClosed(link=link, reason=reason, was_open=True)))
+        for peer in [peer for peer, connection in self.connections.items() if connection.link == link]:
+            self._end(peer, reason, "link_closed")
+
+    def _end(self, peer: PublicKey, reason: str, cause: str) -> None:
+        connection = self.connections.pop(peer)
+        if not connection.open:
+            failed = packet.RelayedFailed(peer=peer, generation=connection.generation, reason=reason)
+            self._tell(self._worker(peer, failed))
+            return
+        closed = packet.RelayedClosed(
+            peer=peer,
+            generation=connection.generation,
+            cause="peer_gone" if cause == "peer_gone" else "link_closed",
+            reason=reason,
+        )
+        self._tell(self._worker(peer, closed))
+
+    def _worker(self, peer: PublicKey, message: Any) -> Effect:
+        return peer_addresses(peer).relay_worker.send(message)
+
+    def _tell(self, effect: Effect) -> None:
+        self.network.perform(self.key, [effect])
