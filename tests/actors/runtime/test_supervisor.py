@@ -41,7 +41,8 @@ def test_it_has_its_interface_its_port_and_three_snapshots(running: Agent) -> No
     assert v4.rpartition(":")[2] == v6.rpartition(":")[2]
     assert [running.status(name)["process"] for name in running.pids()] == list(running.pids())
     assert running.status("packet")["packet"]["tunnels"] == []
-    assert running.status("control-0")["control"]["signal"]["connected"] is False
+    signal_status = wait_until(lambda: running.status("control-0")["control"]["signal"], "signal was tried")
+    assert signal_status["connected"] is False
 
 
 def test_snapshots_are_written_anew_each_second(running: Agent) -> None:
