@@ -108,9 +108,16 @@ class Conn:
     inbox: ClassVar[object] = ConnInbox
 
     def __init__(
-        self, peer: PublicKey, name: str, addresses: PeerAddresses, *, controller: bool, resumed: Relay | None = None
+        self,
+        peer: PublicKey,
+        name: str,
+        addresses: PeerAddresses,
+        *,
+        controller: bool,
+        first_generation: int,
+        resumed: Relay | None = None,
     ) -> None:
-        self._peer, self._name, self._to = peer, name, addresses
+        self._peer, self._name, self._to, self._first_generation = peer, name, addresses, first_generation
         self._handshake_after_s = 0.0 if controller else OTHERS_HANDSHAKE_S
         self._remote: RemoteKnown | None = None
         self._remote_idle = False
@@ -159,6 +166,8 @@ class Conn:
         return [*effects, *self._tell(now)]
 
     def _on_relay_ready(self, ready: RelayReady) -> list[Effect]:
+        if ready.generation < self._first_generation:
+            return []  # of the relay worker before this one
         relay = Relay(ready.link, ready.generation, ready.url)
         assert isinstance(self.state, Pathless), self.state  # the one before was told lost
         self.state = Unproven(relay, self.state.outage)

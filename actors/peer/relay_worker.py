@@ -52,6 +52,8 @@ LONGEST_REOPEN_S = 30.0
 LEAST_REOPEN_S = 0.2
 JITTER = 0.2
 
+REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
+
 Outcome = Literal["opened", "reused", "failed", "unavailable"]
 
 
@@ -162,18 +164,16 @@ class RelayWorker:
             case Closed():
                 return self._open(turn.turn, now)
             case Opening():
-                return self._join(state, turn, now)
+                return [*self._end(state.turn, "failed", REPLACED), *self._join(state, turn, now)]
             case Open():
                 return self._reuse(state, turn, now)
             case Closing():
-                assert state.turn is None, "two turns in hand"
                 self.state = replace(state, turn=turn.turn)
-                return []  # it is opened after the acknowledgement
+                return self._end(state.turn, "failed", REPLACED)  # the new one is opened after the acknowledgement
             case _:
                 assert_never(state)
 
     def _join(self, state: Opening, turn: RelayTurn, now: float) -> list[Effect]:
-        assert state.turn is None, "two turns in hand"
         if self._server_for(turn) not in (None, state.url):
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)

@@ -51,7 +51,14 @@ def make_peer(
         relay = Relay(resumed.relay_link, resumed.relay_generation, resumed.relay_url)
         first_generation = max(first_generation, relay.generation + 1)
     return {
-        addresses.conn.actor: Conn(settings.peer, settings.name, addresses, controller=controller, resumed=relay),
+        addresses.conn.actor: Conn(
+            settings.peer,
+            settings.name,
+            addresses,
+            controller=controller,
+            first_generation=first_generation,
+            resumed=relay,
+        ),
         addresses.guard.actor: Guard(
             settings.peer, offers=addresses.offer_listener, rng=rng, resumed=relay is not None
         ),

@@ -23,7 +23,7 @@ from wg.paths import RelayedPath
 
 
 def bench_of(*, controller: bool = True, resumed: Relay | None = None) -> Bench:
-    return Bench(Conn(BOB, "bob", TO, controller=controller, resumed=resumed))
+    return Bench(Conn(BOB, "bob", TO, controller=controller, first_generation=5, resumed=resumed))
 
 
 def ready(generation: int = 5) -> RelayReady:
@@ -113,6 +113,14 @@ def test_mail_about_an_older_connection_changes_nothing() -> None:
     bench.tell(lost(5), dead(5), doubtful(5), proven(bench, 5))
     assert bench.state == before
     assert bench.tags() == []
+
+
+def test_a_connection_of_the_machines_before_these_is_not_used() -> None:
+    bench = bench_of()
+    bench.tags()
+    bench.tell(ready(4))
+    assert bench.tags() == []
+    assert isinstance(bench.state, Pathless)
 
 
 def test_a_recovery_is_counted_from_noticing_to_proof_with_its_cause() -> None:

@@ -34,7 +34,7 @@ SEND = SendOffer(peer=BOB, reason="started")
 
 
 def listening(home: HomeRelayChanged = AT_HOME) -> Bench:
-    return Bench(OfferListener(BOB, TO, first_offer_id=100, listen_port=51820, version="0.1.0", home=home))
+    return Bench(OfferListener(BOB, TO, first_offer_id=1, listen_port=51820, version="0.1.0", home=home))
 
 
 def machine(bench: Bench) -> OfferListener:
@@ -88,6 +88,12 @@ def test_one_is_in_hand_and_the_latest_waits_and_each_is_answered() -> None:  # 
     assert latest.relay_url == "rel://server5.test:80"
     bench.tell(done(latest.turn))
     assert relay_turns(bench) == []
+
+
+def test_the_end_of_a_turn_that_is_not_in_hand_ends_nothing() -> None:  # of the listener before this one
+    bench = listening()
+    bench.tell(done(7), offer(1), offer(2), done(7), IceTurnDone(peer=BOB, turn=7, outcome="kept"))
+    assert [turn.turn for turn in relay_turns(bench)] == [1]
 
 
 def test_a_relay_that_takes_long_does_not_hold_up_ice() -> None:  # recovery R1

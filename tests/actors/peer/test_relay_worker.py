@@ -127,6 +127,14 @@ def test_a_turn_ends_even_if_the_opening_goes_on() -> None:
     assert outcomes(bench) == []
 
 
+def test_two_turns_at_once_both_end() -> None:  # from a listener that was made anew
+    bench = worker()
+    bench.tell(turn(1), turn(2), opened(FIRST))
+    assert outcomes(bench) == [(1, "failed"), (2, "opened")]
+    bench.tell(evidence(FIRST), turn(3), turn(4), closed(FIRST), opened(FIRST + 1))
+    assert outcomes(bench) == [(3, "failed"), (4, "opened")]
+
+
 def test_a_newer_offer_joins_an_opening_that_goes_on_at_the_same_server() -> None:
     bench = worker()
     bench.tell(turn(1))
@@ -347,6 +355,17 @@ def test_nothing_that_the_old_connection_still_says_matters() -> None:
     bench.tell(gone(FIRST), failed(FIRST), opened(FIRST), evidence(FIRST), closed(FIRST))
     assert requests(bench) == []
     assert isinstance(bench.state, Opening)
+
+
+def test_late_words_of_an_older_incarnation_do_not_touch_the_open_one() -> None:
+    bench = open_worker()
+    bench.tell(evidence(FIRST), closed(FIRST), opened(FIRST + 1))
+    bench.tags()
+    bench.tell(gone(FIRST), failed(FIRST), evidence(FIRST), closed(FIRST))
+    assert bench.tags() == []
+    assert isinstance(bench.state, Open)
+    bench.tell(evidence(FIRST + 1), closed(FIRST))
+    assert isinstance(bench.state, Closing)  # the acknowledgement of an older close is not this one's
 
 
 def test_a_home_that_moved_ends_an_opening_at_the_old_one_and_keeps_its_turn() -> None:

@@ -127,6 +127,22 @@ def test_a_restarted_control_process_costs_nothing(seed: int, which: int) -> Non
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("trouble", ["an actor raised", "mail went missing"])
+def test_what_begins_anew_inside_control_costs_nothing_either(seed: int, trouble: str) -> None:
+    world, a, b = pair(seed)
+    begun, before = world.now, len(a.tunnels().paths_set)
+    if trouble == "an actor raised":
+        a.fail_peer(b)
+    else:
+        a.lose_mail()
+    world.run(30.0)
+    assert world.connected()
+    assert a.tunnels().paths_set[before:] == []
+    assert world.closes(begun) == []
+    assert outage(world, a, b, begun) < 0.2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_restarted_packet_process_is_recovered_from(seed: int, which: int) -> None:  # S19
     world, a, b = pair(seed)
@@ -291,7 +307,7 @@ def test_after_any_faults_everybody_is_connected_again(seed: int) -> None:
     rng = world.rng
     for _ in range(rng.randrange(1, 10)):
         world.run(rng.choice([0.05, 0.4, 2.0, 9.0, 40.0]))
-        match rng.randrange(6):
+        match rng.randrange(8):
             case 0:
                 world.network.stop_relay(RELAY)
                 world.run(rng.choice([0.1, 1.0, 8.0]))
@@ -311,6 +327,11 @@ def test_after_any_faults_everybody_is_connected_again(seed: int) -> None:
                     world.network.deafen(node.key)
                     world.run(rng.choice([1.0, 5.0]))
                     world.network.deaf.clear()
+            case 5:
+                rng.choice(nodes).lose_mail()
+            case 6:
+                node = rng.choice(nodes)
+                node.fail_peer(rng.choice([other for other in nodes if other is not node]))
             case _:
                 world.network.loss = rng.choice([0.0, 0.1, 1.0])
                 world.run(rng.choice([1.0, 20.0]))

@@ -122,13 +122,13 @@ class Node:
     def _spawn_control(self) -> None:
         self.incarnation += 1
         made = self.processes[CONTROL_0] = Process(CONTROL_0, self.incarnation)
-        first = WALL_MS + int(self.world.now * 1000)
+        first, held = WALL_MS + int(self.world.now * 1000), self.processes[PACKET].incarnation
         made.actors = {
             "process": ProcessActor(self),
             "signal_link": FakeSignalLink(self),
-            "peers": Peers(CONTROLS, rng=self.world.rng),
+            "peers": Peers(CONTROLS, rng=self.world.rng, packet_incarnation=held),
             "signal": Signal("http://signal.test", CONTROLS),
-            "relays": Relays(self.relays, CONTROLS, rng=self.world.rng, first_link=first),
+            "relays": Relays(self.relays, CONTROLS, rng=self.world.rng, first_link=first, packet_incarnation=held),
             "status": Status(CONTROL_0),
         }
         for actor in list(made.actors):
@@ -150,6 +150,17 @@ class Node:
             self.post("peers", CONTROL_0, restarted)
         else:
             self._spawn_control()
+
+    def fail_peer(self, remote: "Node") -> None:
+        """One of the peer's actors raised: its six are deaf until PEERS starts them anew."""
+        failed = process.PeerFailed(peer=remote.key, actor="conn", error="AssertionError")
+        self.stop_peer(remote.key)
+        self.post("peers", CONTROL_0, failed)
+
+    def lose_mail(self) -> None:
+        """Mail of the packet process went missing; the same incarnation goes on."""
+        same = process.ProcessRestarted(process=PACKET, incarnation=self.processes[PACKET].incarnation)
+        self.post("peers", CONTROL_0, same)
 
     def start_peer(self, start: process.StartPeer) -> None:
         control = self.processes[CONTROL_0]
@@ -346,7 +357,7 @@ class World:
             for node in self.nodes
             for other in self.nodes
             if other is not node and f"peer/{other.key}/conn" in node.processes[CONTROL_0].actors
-        ) and all(len(node.processes[CONTROL_0].actors) > 6 for node in self.nodes)
+        ) and all(len(node.processes[CONTROL_0].actors) == 6 * len(self.nodes) for node in self.nodes)
 
     def deliveries(self, message_type: type, since: float = 0.0) -> Iterator[Delivery]:
         """Yield what was handled of one type of message."""
