@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -122,6 +123,8 @@ def enter() -> Bootstrap:
     os.dup2(nothing, 0)  # and the record is gone
     os.close(nothing)
     os.umask(0o077)
+    with suppress(OSError):  # what ps and top show; nothing hangs on it
+        Path("/proc/self/comm").write_text(f"homing-{bootstrap.process}", encoding="ascii")
     privileges.drop(bootstrap.user, bootstrap.supervisor_pid)
     return bootstrap
 

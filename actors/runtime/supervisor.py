@@ -151,7 +151,7 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_stop_signal, number)
             loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
-            self._write_snapshot()
+            self._keep_snapshot()
             loop.run_forever()
             return self._exit_code
         finally:
@@ -205,6 +205,8 @@ class Supervisor:
                 self._children.handle(message)
 
     def _announce(self, message: Announce) -> None:
+        if message.kind != "alive":
+            self._write_snapshot()
         match message.kind:
             case "ready":
                 logger.info("ready: {}", message.text)
@@ -253,6 +255,10 @@ class Supervisor:
     def _route(self, config: NodeConfig) -> None:
         self._held.interface.route(prefix for peer in config.file.peer for prefix in peer.allowed_ips)
 
+    def _keep_snapshot(self) -> None:
+        self._write_snapshot()
+        self._loop.call_later(SNAPSHOT_S, self._keep_snapshot)
+
     def _write_snapshot(self) -> None:
         now = clock.now()
         snapshot = Snapshot(
@@ -268,7 +274,6 @@ class Supervisor:
             write_snapshot(self._held.run_dir, SUPERVISOR, encode_snapshot(snapshot))
         except OSError as error:
             logger.warning("the status file cannot be written: {}", error)
-        self._loop.call_later(SNAPSHOT_S, self._write_snapshot)
 
 
 @dataclass(frozen=True, slots=True)

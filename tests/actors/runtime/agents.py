@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +30,10 @@ state_directory = "{directory}/state"
 {user}
 
 [signal]
-url = "http://127.0.0.1:10000"
+url = "http://localhost:10000"
 
 [relay]
-urls = ["rel://127.0.0.1:33080"]
+urls = ["rel://localhost:33080"]
 secret_file = "relay.secret"
 
 [log]
@@ -94,6 +94,7 @@ class Agent:
         self.directory = directory
         self.space = Space()
         self.process: subprocess.Popen[str] | None = None
+        self._supervisor: int | None = None
         self.run_dir = directory / "run" / "alice"
         self.log = directory / "agent.log"
         self._user, self._port = user, port
@@ -119,20 +120,26 @@ class Agent:
             text += PEER.format(name=name, key=key, allowed=allowed)
         self.config.write_text(text)
 
-    def up_command(self) -> list[str]:
-        """Return the command that runs the agent."""
-        return self.space.command(sys.executable, "-m", "actors.cli", "up", "-c", str(self.config))
+    def up_command(self, *prefix: str) -> list[str]:
+        """Return the command that runs the agent, by the program `prefix` if any."""
+        return self.space.command(*prefix, sys.executable, "-m", "actors.cli", "up", "-c", str(self.config))
 
-    def start(self, environment: Mapping[str, str] | None = None) -> "Agent":
-        """Start it; it may not be ready yet."""
+    def start(self, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> "Agent":
+        """Start it, by the program `prefix` if any; it may not be ready yet."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                self.up_command(), stdout=log, stderr=log, text=True, env={**os.environ, **(environment or {})}
+                self.up_command(*prefix),
+                stdout=log,
+                stderr=log,
+                text=True,
+                env={**os.environ, **(environment or {})},
             )
+        self._supervisor = self.process.pid
         return self
 
-    def ready(self) -> "Agent":
-        """Wait until both children are up."""
+    def ready(self, pid: int | None = None) -> "Agent":
+        """Wait until both children are up; `pid`: of the supervisor, if somebody else started it."""
+        self._supervisor = pid if pid is not None or self.process is None else self.process.pid
         try:
             wait_until(lambda: self.states() == {"packet": "up", "control-0": "up"}, "the children are up")
         except AssertionError:
@@ -157,7 +164,7 @@ class Agent:
     def children(self) -> list[dict[str, Any]]:
         """Return what the running supervisor tells of its children; nothing if another one wrote the snapshot."""
         status = self.status("supervisor")
-        if not status or self.process is None or status["pid"] != self.process.pid:
+        if not status or (self._supervisor is not None and status["pid"] != self._supervisor):
             return []
         return list(status["agent"]["children"])
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +137,66 @@ def test_sighup_reads_the_peers_again(running: Agent) -> None:
     os.kill(running.pid("supervisor"), signal.SIGHUP)
     wait_until(lambda: running.status("packet")["packet"]["tunnels"] == [], "bob is forgotten")
     assert "10.99.0.2" not in running.space.run("ip", "route", "show", "dev", INTERFACE)
+
+
+def test_with_servers_it_is_connected_to_both_as_an_unprivileged_user() -> None:
+    with agent(user="nobody") as one:
+        one.configure(("bob", "10.77.0.2/32"))
+        with servers(one):
+            one.start().ready()
+            control = wait_until(lambda: connected(one), "signal and relay are connected")
+            assert control["signal"]["url"] == "http://localhost:10000"
+            assert control["relays"]["links"][0]["role"] == "home"
+            assert [peer["state"] for peer in control["peers"]] == ["connecting"]
+            tunnels = wait_until(lambda: one.status("packet")["packet"]["tunnels"], "packet has written of the peer")
+            assert [tunnel["peer"][:4] for tunnel in tunnels] == ["Ym9i"]
+            assert one.stop() == 0
+        assert "Traceback" not in one.logged()
+        assert "ModuleNotFoundError" not in one.logged()
+
+
+def test_a_restarted_packet_process_is_configured_and_dials_again() -> None:
+    with agent() as one:
+        one.configure(("bob", "10.77.0.2/32"))
+        with servers(one):
+            one.start().ready()
+            wait_until(lambda: connected(one), "signal and relay are connected")
+            for name in ("packet", "control-0"):
+                before = one.incarnations()[name]
+                os.kill(one.pid(name), signal.SIGKILL)
+                one.restarted(name, before)
+                wait_until(lambda: connected(one), "both are connected again")
+                wait_until(lambda: one.status("packet")["packet"]["tunnels"], "the peer is configured again")
+            assert one.stop() == 0
+
+
+def connected(one: Agent) -> dict[str, Any] | None:
+    """Return what control tells, once it tells that signal and relay are connected."""
+    control = one.status("control-0").get("control") or {}
+    links = (control.get("relays") or {}).get("links", [])
+    if (control.get("signal") or {}).get("connected") and [link["state"] for link in links] == ["connected"]:
+        return dict(control)
+    return None
+
+
+@contextmanager
+def servers(one: Agent) -> Iterator[None]:
+    """Our signal and relay servers in the agent's namespace, where its configuration looks for them."""
+    homing = (sys.executable, "-m", "actors.cli")
+    with ExitStack() as stack:
+        for words in (
+            ("signal", "--listen", "127.0.0.1:10000"),
+            (
+                *("relay", "--listen", "127.0.0.1:33080", "--exposed-url", "rel://127.0.0.1:33080"),
+                *("--secret-file", str(one.directory / "relay.secret")),
+            ),
+        ):
+            server = subprocess.Popen(
+                one.space.command(*homing, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+        yield
 
 
 # --- its end ---
