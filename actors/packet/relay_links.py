@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, assert_never
+from typing import ClassVar, Literal, assert_never
 
 from actors.addresses import RELAYS, peer_addresses
 from actors.effects import Address, Effect
@@ -71,7 +71,7 @@ class Serving:
 class RelayLinks:
     """Keeps the links that the control side asked for."""
 
-    inbox = RelayLinksInbox
+    inbox: ClassVar[object] = RelayLinksInbox
 
     def __init__(
         self,

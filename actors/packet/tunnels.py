@@ -9,7 +9,7 @@ mail, so they come and go by methods of their own, from the same thread; what th
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import ClassVar, assert_never
 
 from actors.addresses import PEERS, peer_addresses
 from actors.effects import Effect
@@ -48,7 +48,7 @@ class Tunnels:
     It keeps nothing that the packet path does not: started anew over the same one, it goes on.
     """
 
-    inbox = TunnelsInbox
+    inbox: ClassVar[object] = TunnelsInbox
 
     def __init__(self, packet_path: PacketPath, controls: tuple[str, ...]) -> None:
         self._path = packet_path

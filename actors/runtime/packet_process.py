@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -45,6 +46,9 @@ CLOSE_S = 0.05  # for the last messages on the relay links to leave
 # Libraries import these at their first use, when we may not be allowed to read them any more.
 LATE_IMPORTS = ("concurrent.futures.thread", "cryptography.hazmat.backends.openssl.backend", "encodings.idna")
 
+_STAMP = struct.Struct("!QI")
+_NS = 1_000_000_000
+
 
 class PacketProcess:
     """Everything in the packet process, wired up."""
@@ -55,13 +59,14 @@ class PacketProcess:
         self._exit_code = 0
         self._faults: deque[float] = deque(maxlen=MAX_FAULTS + 1)
         self._peers: set[PublicKey] = set()
+        self._peers_due = False
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._on_fault)
         controls = control_processes(told.config.file.runtime.control_processes)
         path = PacketPath(
             told.config.private_key.value,
             mtu=told.config.file.node.mtu,
-            timestamp=clock.Tai64n(Path(told.state_dir) / "tai64n").stamp,
+            timestamp=Timestamps(Path(told.state_dir) / "tai64n").stamp,
             entropy=os.urandom,
             rng=random.SystemRandom(),
         )
@@ -152,13 +157,23 @@ class PacketProcess:
         match message:
             case ConfigurePeer(peer=peer) if peer not in self._peers:
                 self._peers.add(peer)
-                self._links.known_peers(self._peers)
+                self._tell_peers_soon()
             case RemovePeer(peer=peer) if peer in self._peers:
                 self._peers.remove(peer)
-                self._links.known_peers(self._peers)
+                self._tell_peers_soon()
             case _:
                 pass
         self._carrier.settle_soon()
+
+    def _tell_peers_soon(self) -> None:
+        """Tell the relay links whose packets count, once for all the peers that come together."""
+        if not self._peers_due:
+            self._peers_due = True
+            self._loop.call_soon(self._tell_peers)
+
+    def _tell_peers(self) -> None:
+        self._peers_due = False
+        self._links.known_peers(self._peers)
 
     def _on_links_mail(self, _message: RelayLinksInbox) -> None:
         self._dialer.settle_soon()
@@ -185,6 +200,25 @@ class PacketProcess:
             write_snapshot(Path(self._told.run_dir), PACKET, encode_snapshot(snapshot))
         except OSError as error:
             logger.warning("the status file cannot be written: {}", error)
+
+
+class Timestamps:
+    """TAI64N stamps that are given out also while the disk is full: only a restart could then make them go back."""
+
+    def __init__(self, mark_file: Path) -> None:
+        self._kept = clock.Tai64n(mark_file)
+        self._last = _STAMP.pack(0, 0)
+
+    def stamp(self) -> bytes:
+        """Return a timestamp (12 bytes) later than every one before it."""
+        try:
+            self._last = self._kept.stamp()
+        except OSError as error:
+            logger.error("the time of a handshake cannot be written down: {}", error)
+            seconds, nanoseconds = _STAMP.unpack(self._last)
+            now_ns = clock.TAI64_EPOCH * _NS + int(clock.unix_now() * _NS)
+            self._last = _STAMP.pack(*divmod(max(now_ns, seconds * _NS + nanoseconds + 1), _NS))
+        return self._last
 
 
 class HookedTunnels(Tunnels):

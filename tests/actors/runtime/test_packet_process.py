@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from actors.messages.packet import ConfigurePeer, SetPath
 from actors.packet.tunnels import Tunnels
 from actors.runtime import clock
 from actors.runtime.carrier import Carrier
+from actors.runtime.packet_process import Timestamps
 from config.keypairs import derive_public_key
 from config.keys import PublicKey, Secret
 from wg.datagrams import RelayedBatch
@@ -256,3 +258,16 @@ def test_a_datagram_for_a_family_that_the_host_lacks_is_counted() -> None:
     with two_ends() as (loop, alice, bob):
         alice.tell(SetPath(peer=bob.key, path=DirectPath(ip="2001:db8::1", port=9), handshake_after_s=0.0))
         run_until(loop, lambda: alice.carrier.dropped().get("no_udp6", 0) > 0)
+
+
+def test_handshake_times_rise_also_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "RESERVED_S", 0)  # every stamp is written down
+    stamps = Timestamps(tmp_path / "there" / "tai64n")
+    (tmp_path / "there").mkdir()
+    given = [stamps.stamp()]
+    (tmp_path / "there" / "tai64n.new").mkdir()  # in the way of the file that would be written
+    given += [stamps.stamp() for _ in range(100)]
+    (tmp_path / "there" / "tai64n.new").rmdir()
+    given += [stamps.stamp() for _ in range(3)]
+    assert given == sorted(set(given))
+    assert {len(each) for each in given} == {12}
