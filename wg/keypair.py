@@ -108,7 +108,7 @@ class Keypairs:
     `current` seals.  All three open: `previous` for packets that a rekey overtook, `next` as responder until the first
     packet on it proves that the initiator has it too.  An index goes back when its keypair leaves.
 
-        our initiation is answered       new -> current -> previous -> gone
+        our initiation is answered       new -> current -> previous -> gone; next goes, unless the initiations crossed
         the peer's initiation is taken   new -> next -> gone
         first packet on next             next -> current -> previous -> gone
     """
@@ -128,9 +128,12 @@ class Keypairs:
 
     def add_initiated(self, keypair: Keypair) -> None:
         """Take the keypair of our own answered initiation."""
-        kept = self.current
-        if self.next is not None and (kept is None or kept.heard_at < self.next.created_at):
-            kept = self.next  # both ends initiated at once: the peer may seal with that one until it hears from us
+        theirs, kept = self.next, self.current
+        if theirs is not None and _crossed(theirs, keypair):
+            self._become(previous=kept, current=keypair, following=theirs)  # the peer seals with that one by now
+            return
+        if theirs is not None and (kept is None or kept.heard_at < theirs.created_at):
+            kept = theirs  # the peer may have sealed with it until now, and all of that was lost
         self._become(previous=kept, current=keypair, following=None)
 
     def add_answered(self, keypair: Keypair) -> None:

@@ -367,7 +367,8 @@ class Tunnel:
             self._forget_initiated()  # an initiation of ours that crossed the peer's would only make another keypair
             self._on_proven("responder", None, now)
             send += self._flush(now)
-        if keypair.rekey_after_receive(now):
+        current = self._keypairs.current  # not what was heard: that may have been renewed already
+        if current is not None and current.rekey_after_receive(now):
             send += self._initiation(now)
         return send
 

@@ -193,9 +193,19 @@ def test_the_peers_next_initiation_replaces_one_that_was_not_used() -> None:
 
 def test_initiations_that_crossed_leave_the_peers_keypair_in_reach() -> None:
     rotation = Rotation()
-    rotation.answered(1)
-    rotation.initiated(2)
-    assert rotation.slots() == [1, 2, None]
+    rotation.initiated(1)
+    rotation.answered(2, now=120.0)
+    rotation.initiated(3, now=120.0 + CROSSING_S)
+    assert rotation.slots() == [1, 3, 2]
+
+
+def test_a_keypair_that_may_have_been_used_unheard_is_kept_for_a_while() -> None:
+    rotation = Rotation()
+    rotation.initiated(1)
+    rotation.answered(2, now=60.0)
+    rotation.initiated(3, now=120.0)
+    assert rotation.slots() == [2, 3, None]
+    assert rotation.released == [1]
 
 
 def test_an_unused_keypair_does_not_push_out_the_one_in_use() -> None:

@@ -148,6 +148,22 @@ def test_initiations_that_cross_settle_on_one_session_that_one_end_renews() -> N
     assert len(pair.bob.packets) == len(pair.alice.packets) == 261
 
 
+def test_renewals_that_cross_in_traffic_lose_nothing() -> None:
+    pair = established()
+    pair.run(REKEY_TIMEOUT)
+    for number in range(200):
+        if number == 100:
+            for end in (pair.alice, pair.bob):
+                initiation = end.tunnel.initiate(pair.now)
+                assert initiation is not None
+                pair.transmit(end, [initiation])
+        pair.send(pair.alice, b"a%d" % number)
+        pair.send(pair.bob, b"b%d" % number)
+        pair.run(LATENCY_S / 4)
+    pair.run(1.0)
+    assert (len(pair.bob.packets), len(pair.alice.packets)) == (201, 200)
+
+
 def test_an_initiation_that_crosses_a_proven_session_is_forgotten() -> None:
     pair = Pair()
     pair.delays = lambda: [1.0]
@@ -206,6 +222,19 @@ def test_the_initiator_renews_after_165_s_on_receipt_too() -> None:
     batch = pair.bob.tunnel.encapsulate([b"late", b"later"], pair.now)
     answers = [pair.alice.receive(datagram, pair.now) for datagram in batch]
     assert [list(map(messages.message_type, each)) for each in answers] == [[INITIATION], []]
+
+
+def test_packets_that_such_a_renewal_overtook_ask_for_no_other() -> None:
+    pair = established()
+    pair.run(REKEY_AFTER_RECEIVE)
+    batch = pair.bob.tunnel.encapsulate([b"late", b"later"], pair.now)
+    pair.transmit(pair.bob, batch[:1])
+    pair.run(3 * LATENCY_S)
+    assert len(pair.alice.events) == 2, "the new session"
+    pair.transmit(pair.bob, batch[1:])
+    pair.run(20.0)
+    assert pair.alice.packets == [b"late", b"later"]
+    assert len(pair.times(pair.alice, INITIATION)) == 2
 
 
 def test_any_packet_sent_by_the_initiator_after_120_s_renews_a_keepalive_too() -> None:
