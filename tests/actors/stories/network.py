@@ -88,6 +88,12 @@ class Network:
         self._tell_presence(server, key)
         return True
 
+    def undeafen(self) -> None:
+        """Have everybody hear again; what TCP still holds for a link that was not given up arrives."""
+        keys, self.deaf = self.deaf, set()
+        for key in sorted(keys & self.links.keys()):
+            self.links[key].hear_again()
+
     def _displace(self, key: PublicKey, link: int) -> None:
         if key in self.links:
             self.links[key].on_link_lost(link, "displaced by a newer login")

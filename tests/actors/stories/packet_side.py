@@ -44,6 +44,8 @@ class FakeTunnels:
 
     def handle(self, message: Any, now: float) -> list[Effect]:
         match message:
+            case packet.SetPath() | packet.ProbePath() | packet.InitiateHandshake() if message.peer not in self.tunnels:
+                return []  # a process that has just begun, and is not configured yet
             case packet.ConfigurePeer(peer=peer):
                 if peer not in self.tunnels:
                     self.tunnels[peer] = Tunnel()
@@ -270,6 +272,14 @@ class FakeRelayLinks:
     def _give_up(self, peer: PublicKey, connection: Connection) -> None:
         if self.connections.get(peer) is connection and not connection.open:
             self._end(peer, "the remote did not come", "peer_gone")
+
+    def hear_again(self) -> None:
+        for peer, connection in list(self.connections.items()):
+            url = self.links[connection.link]
+            if self.network.online(url, peer):
+                self._subscribed(peer, connection, url)
+            elif connection.open:
+                self._end(peer, "the remote left the relay", "peer_gone")
 
     def on_presence(self, url: str, key: PublicKey, *, online: bool) -> None:
         connection = self.connections.get(key)

@@ -176,7 +176,7 @@ def test_a_half_open_relay_link_is_noticed_and_replaced(seed: int, which: int) -
     world.network.deafen((a, b)[which].key)
     world.run_until(lambda: not world.connected(), 5.0)
     world.run(6.0)
-    world.network.deaf.clear()
+    world.network.undeafen()
     back = world.now
     world.run_until(world.connected, 10.0)
     world.run(5.0)
@@ -326,7 +326,7 @@ def test_after_any_faults_everybody_is_connected_again(seed: int) -> None:
                 if not node.processes[PACKET].dead:
                     world.network.deafen(node.key)
                     world.run(rng.choice([1.0, 5.0]))
-                    world.network.deaf.clear()
+                    world.network.undeafen()
             case 5:
                 rng.choice(nodes).lose_mail()
             case 6:
