@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import msgspec
 from actors.addresses import PACKET
 from actors.messages.process import PeersConfigured, PeerSettings
 from actors.runtime import privileges
-from actors.runtime.privileges import Identity
+from actors.runtime.privileges import Identity, UserUnavailable
 from actors.runtime.watchdog import enable_dumps
+from config import logs
 from config.keys import public_key
 from config.schema import NodeConfig
 
@@ -112,7 +114,8 @@ def read_bootstrap(data: bytes) -> Bootstrap:
 def enter() -> Bootstrap:
     """Take the first steps of a child, and return what it is to do: read, become the user, mind the parent.
 
-    To be called once everything is imported: what only root can read is out of reach afterwards.
+    To be called once everything is imported: what only root can read is out of reach afterwards.  Raises BadBootstrap,
+    UserUnavailable.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which drains
     enable_dumps()
@@ -127,6 +130,17 @@ def enter() -> Bootstrap:
         Path("/proc/self/comm").write_text(f"homing-{bootstrap.process}", encoding="ascii")
     privileges.drop(bootstrap.user, bootstrap.supervisor_pid)
     return bootstrap
+
+
+def run_child(start: Callable[[Bootstrap], int]) -> int:
+    """Enter, then run the process; what keeps it from starting is told in one line.  Returns the exit code."""
+    try:
+        told = enter()
+    except (BadBootstrap, UserUnavailable) as error:
+        print(f"homing: {error}", file=sys.stderr)
+        return 1
+    logs.setup(told.config.file.log, told.process)
+    return start(told)
 
 
 def make_directory(path: Path, user: Identity) -> None:

@@ -25,13 +25,12 @@ from actors.node.signal_link import SignalLink
 from actors.node.status import Status
 from actors.peer.wiring import make_peer
 from actors.runtime import clock
-from actors.runtime.bootstrap import BadBootstrap, Bootstrap, enter
+from actors.runtime.bootstrap import Bootstrap, run_child
 from actors.runtime.post_office import PostOffice
 from actors.runtime.process_actor import MakePeer, OfficeHost, add_process_actor
 from actors.runtime.signal_link import SignalThread
 from actors.runtime.snapshot import encode_snapshot
 from actors.runtime.supervision import ActorsFailing
-from config import logs
 
 LINKS_PER_INCARNATION = 1 << 20  # numbers of relay links that one incarnation may use
 
@@ -151,14 +150,8 @@ class ControlHost(OfficeHost):
 
 
 def main() -> int:
-    """Run a control process and return its exit code."""
-    try:
-        told = enter()
-    except BadBootstrap as error:
-        print(f"homing: {error}", file=sys.stderr)
-        return 2
-    logs.setup(told.config.file.log, told.process)
-    return ControlProcess(told).run()
+    """Run the process and return its exit code."""
+    return run_child(lambda told: ControlProcess(told).run())
 
 
 if __name__ == "__main__":

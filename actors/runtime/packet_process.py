@@ -27,13 +27,12 @@ from actors.messages.status import PacketStatus, Snapshot
 from actors.packet.relay_links import RelayLinks
 from actors.packet.tunnels import Tunnels
 from actors.runtime import clock
-from actors.runtime.bootstrap import BadBootstrap, Bootstrap, enter
+from actors.runtime.bootstrap import Bootstrap, run_child
 from actors.runtime.carrier import Carrier
 from actors.runtime.post_office import PostOffice
 from actors.runtime.process_actor import OfficeHost, add_process_actor
 from actors.runtime.relay_dialer import RelayDialer
 from actors.runtime.snapshot import encode_snapshot, write_snapshot
-from config import logs
 from config.keys import PublicKey
 from wg.drivers.tun import TunDriver
 from wg.drivers.udp import UdpDriver
@@ -252,16 +251,10 @@ class HookedRelayLinks(RelayLinks):
 
 
 def main() -> int:
-    """Run the packet process and return its exit code."""
+    """Run the process and return its exit code."""
     for module in LATE_IMPORTS:
         import_module(module)
-    try:
-        told = enter()
-    except BadBootstrap as error:
-        print(f"homing: {error}", file=sys.stderr)
-        return 2
-    logs.setup(told.config.file.log, PACKET)
-    return PacketProcess(told).run()
+    return run_child(lambda told: PacketProcess(told).run())
 
 
 if __name__ == "__main__":

@@ -55,9 +55,17 @@ def resolve_user(name: str | None) -> Identity:
 def drop(identity: Identity, supervisor_pid: int) -> None:
     """Become this user for good: no groups, no capabilities, nothing to be gained by exec; end with the supervisor.
 
-    Raises OSError if any step fails, and SystemExit if the supervisor is gone already.
+    Raises UserUnavailable, and SystemExit if the supervisor is gone already.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        _drop(identity, ctypes.CDLL(None, use_errno=True))
+    except OSError as error:
+        hint = "the supervisor needs CAP_SETUID and CAP_SETGID for that; or leave out user in [node]"
+        raise UserUnavailable(f"cannot become {identity.name} for good: {error.strerror}; {hint}") from None
+    die_with(supervisor_pid)
+
+
+def _drop(identity: Identity, libc: ctypes.CDLL) -> None:
     if os.geteuid() == 0:
         # Bounding set and securebits keep a later exec of a root-owned program from giving anything back; they ask
         # for CAP_SETPCAP, without which no_new_privs alone has to do.
@@ -65,21 +73,21 @@ def drop(identity: Identity, supervisor_pid: int) -> None:
             for capability in range(_last_capability() + 1):
                 _prctl(libc, _PR_CAPBSET_DROP, capability)
             _prctl(libc, _PR_SET_SECUREBITS, _SECBIT_NOROOT | _SECBIT_NOROOT_LOCKED | _SECBIT_KEEP_CAPS_LOCKED)
-        os.setgroups([])
+        if os.getgroups():
+            os.setgroups([])
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     _drop_capabilities(libc)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_SET_DUMPABLE, 0)  # keys are in memory: no core file, no tracer of the same user
-    die_with(supervisor_pid, libc)
 
 
-def die_with(supervisor_pid: int, libc: ctypes.CDLL | None = None) -> None:
+def die_with(supervisor_pid: int) -> None:
     """Have the kernel kill this process when its parent ends.  Raises SystemExit if that has happened already.
 
     A change of user forgets this setting, so it comes last.
     """
-    _prctl(libc or ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != supervisor_pid:
         raise SystemExit("the supervisor is gone")
 

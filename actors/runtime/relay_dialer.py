@@ -96,8 +96,10 @@ class RelayDialer:
             self.settle(self._links.lost(number, str(error)))
             return
         self._dialling.pop(number, None)
-        self._open[number] = link
-        self.settle(self._links.connected(number, link.server_ip, self._clock()))
+        server_ip = link.server_ip
+        if server_ip is not None:  # else it ended at once, and was told as lost
+            self._open[number] = link
+            self.settle(self._links.connected(number, server_ip, self._clock()))
 
     def _abort(self, number: int) -> None:
         task = self._dialling.pop(number, None)

@@ -71,6 +71,19 @@ def test_root_without_capabilities_cannot_make_an_interface() -> None:
 
 
 @pytest.mark.process
+@needs_root
+def test_who_cannot_become_the_user_says_what_is_missing() -> None:
+    script = (
+        "import os\nfrom actors.runtime.privileges import *\n"
+        f"try: drop(Identity(name='nobody', uid={NOBODY.pw_uid}, gid={NOBODY.pw_gid}), os.getppid())\n"
+        "except UserUnavailable as error: print(error)"
+    )
+    command = ["setpriv", "--bounding-set=-setuid", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.startswith("cannot become nobody for good: Operation not permitted; the supervisor needs CAP_")
+
+
+@pytest.mark.process
 def test_a_child_whose_parent_is_gone_leaves() -> None:
     script = "from actors.runtime.privileges import die_with; die_with(1 << 22); print('still here')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
