@@ -10,6 +10,8 @@ from config.keys import PublicKey
 DIAL_S = 10.0  # for the server to accept us; then another attempt is made
 FIRST_RETRY_S = (0.1, 0.3)  # drawn, after an open link was lost
 RETRY_S = 0.5  # after a failed dial; doubles
+SHORT_RETRY_S = 4.0  # at the most, in the first minutes: a link that was away for one is back within seconds (S0)
+SHORT_RETRIES = 40
 LONGEST_RETRY_S = 30.0
 MAX_FOREIGN = 64  # servers that are not configured: remotes name them
 JITTER = (0.5, 1.0)  # of a retry: drawn, so that a restarted server is not met by all at once
@@ -90,8 +92,12 @@ class Server:
     def failed(self, reason: str, rng: Random, now: float) -> None:
         """A dial came to nothing."""
         assert isinstance(self.link, Dialling), self.link
-        wait_s = min(RETRY_S * 2.0 ** min(self.link.failures, 16), LONGEST_RETRY_S) * rng.uniform(*JITTER)
-        self.link = Down(now, now + wait_s, self.link.failures + 1, reason)
+        failures = self.link.failures
+        if failures < SHORT_RETRIES:
+            wait_s = min(RETRY_S * 2.0 ** min(failures, 16), SHORT_RETRY_S)
+        else:
+            wait_s = min(SHORT_RETRY_S * 2.0 ** min(failures - SHORT_RETRIES, 16), LONGEST_RETRY_S)
+        self.link = Down(now, now + wait_s * rng.uniform(*JITTER), failures + 1, reason)
 
     def closed(self, now: float) -> None:
         """We closed the link, or stopped the dial: nothing is wrong with the server."""

@@ -48,7 +48,7 @@ TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newe
 OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
 CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
 FIRST_REOPEN_S = 1.0  # from one failed opening's start to the next; doubles
-LONGEST_REOPEN_S = 30.0
+LONGEST_REOPEN_S = 5.0  # an opening costs two messages, and one that waits for the remote takes 30 s by itself
 LEAST_REOPEN_S = 0.2
 JITTER = 0.2
 

@@ -173,9 +173,9 @@ def test_a_failed_opening_is_tried_again_with_growing_waits() -> None:
         assert asked == [("OpenRelayed", generation)]
         waits.append(bench.now - since)
         bench.tell(failed(generation))
-    assert waits == sorted(waits)
+    assert waits[:3] == sorted(waits[:3])
     assert waits[0] < 1.5
-    assert 20 < waits[-1] < 40
+    assert 4 < waits[-1] < 6.2
 
 
 def test_the_next_offer_does_not_wait_for_that() -> None:
