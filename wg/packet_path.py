@@ -136,7 +136,7 @@ class PacketPath:
             self._settle(peer, None, now)
 
     def initiate_handshake(self, key: PublicKey, now: float) -> None:
-        """Send a handshake initiation by the path in use, unless one was sent within REKEY_TIMEOUT."""
+        """Send a handshake initiation by the path in use, unless one was sent there within REKEY_TIMEOUT."""
         peer = self._known(key)
         if peer is not None:
             peer.initiate_handshake(now)
@@ -282,8 +282,7 @@ class PacketPath:
             self._count("unknown_static_key")
         elif self._unless_another(peer, sender, 1):
             response = peer.tunnel.consume_initiation(read, now)
-            if response is not None:
-                peer.roam(via)
+            if response is not None:  # it may be a replay of before our start: the first packet will roam, not this
                 self._outbox.send(via, [response])
             self._settle(peer, via, now)
 

@@ -59,12 +59,15 @@ class Peer:
     def set_path(self, path: Path | None, standby: Path | None, handshake_after_s: float | None, now: float) -> None:
         """Send by `path` from now on, and by `standby` too, which is of the other kind."""
         wanted = {each.kind: each for each in (path, standby) if each is not None}
+        moved = False
         for kind, each in wanted.items():
-            self._paths[kind].lead_to(each)
+            moved |= self._paths[kind].lead_to(each) or self._paths[kind] not in self._in_use
+        if moved:
+            self.tunnel.take_other_path(now)
         self._in_use = [self._paths[kind] for kind in wanted]
         for idle in self._paths.values():
             if idle not in self._in_use:
-                idle.expect_nothing()
+                idle.rest()
         self._handshake_due_at = None if handshake_after_s is None or not wanted else now + handshake_after_s
         self.send(self.tunnel.set_reachable(bool(wanted), now), now)
         self.handle_timeout(now)

@@ -18,19 +18,29 @@ class PeerPath:
         self.heard_at: float | None = None  # the last packet that was credited; None: never
         self._peer = peer
         self._told: Path | None = None  # what the control side said last; roaming may have changed `via` since
-        self._reported: tuple[float, int] | None = None  # the last PathHeard: when, and of which incarnation
+        self._reported: dict[int, float] = {}  # incarnation -> its last PathHeard, for HEARD_INTERVAL_S
         self._sent_at: float | None = None  # the oldest packet that nothing was heard after
         self._silent = False  # PathSilent was told, and nothing heard since
 
-    def lead_to(self, path: Path) -> None:
-        """Use what the control side says.  Said once more it changes nothing: the peer may have roamed since."""
-        if path == self._told:
-            return
+    def lead_to(self, path: Path) -> bool:
+        """Use what the control side says.  Returns whether this path leads elsewhere now.
+
+        Said once more it changes nothing, for the peer may have roamed since; nor does where it has roamed to.
+        """
+        known = path in (self._told, self.current())
         self._told = path
+        if known:
+            return False
         if isinstance(path, DirectPath):
             self.via = DirectVia(Endpoint(path.ip, path.port), None)
         else:
             self.via = RelayedVia(self._peer, path.link, path.generation)
+        self.expect_nothing()
+        return True
+
+    def rest(self) -> None:
+        """Carry no packets until the control side says anew where to; what comes this way is answered still."""
+        self._told = None
         self.expect_nothing()
 
     def roam(self, via: DirectVia) -> None:
@@ -50,15 +60,14 @@ class PeerPath:
             self.expect_nothing()
         else:
             was_silent = False
-        if self._reported is not None and not was_silent:
-            reported_at, of = self._reported
-            if of == generation and now - reported_at < HEARD_INTERVAL_S:
-                return None
-        self._reported = (now, generation)
+        self._reported = {of: at for of, at in self._reported.items() if now - at < HEARD_INTERVAL_S}
+        if generation in self._reported and not was_silent:
+            return None
+        self._reported[generation] = now
         return PathHeard(peer=self._peer, path=self.kind, heard_at=now, generation=generation)
 
     def expect_nothing(self) -> None:
-        """Forget what was sent: something was heard, or the path is not in use."""
+        """Forget what was sent: something was heard, or the path is a new one."""
         self._sent_at, self._silent = None, False
 
     def silent_at(self) -> float | None:

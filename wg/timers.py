@@ -3,7 +3,8 @@
 Pure: the tunnel tells what happened through the hooks `on_...`, each once a batch; `due` says what there is to do.
 
     reminder              armed when                  after                            disarmed when
-    RETRANSMIT, GIVE_UP   an initiation is sent       REKEY_TIMEOUT + jitter           a session is proven
+    RETRANSMIT, GIVE_UP   an initiation is sent       REKEY_TIMEOUT + jitter, or       a session is proven
+                                                      sooner on another path
     NEW_HANDSHAKE         data is sent                KEEPALIVE_TIMEOUT +              anything is received
                                                       REKEY_TIMEOUT + jitter
     KEEPALIVE             data is received            KEEPALIVE_TIMEOUT                anything is sent
@@ -77,6 +78,11 @@ class Timers:
         if self._trying_since is None:
             self._trying_since = now
         self._due_at.setdefault(Reminder.RETRANSMIT, until)
+
+    def on_initiation_hastened(self, by: float) -> None:
+        """The next initiation, if there is one to come, may go out earlier than it was to."""
+        if Reminder.RETRANSMIT in self._due_at:
+            self._due_at[Reminder.RETRANSMIT] = min(self._due_at[Reminder.RETRANSMIT], by)
 
     def on_session_wanted(self, now: float) -> None:
         """A packet waits for a session: whatever row of initiations is under way gets REKEY_ATTEMPT_TIME anew."""

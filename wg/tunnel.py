@@ -35,6 +35,9 @@ class Indices(Protocol):
         """Take an index back; messages for it are strangers' from now on."""
 
 
+OTHER_PATH_WAIT = 1.0  # s from an initiation on one path to the next on another; a response takes less where it works
+
+
 @dataclass(frozen=True, slots=True)
 class SessionProven:
     """A new keypair is proven: as initiator by the response, as responder by the first transport data."""
@@ -47,7 +50,7 @@ class SessionProven:
 class InitiationUnanswered:
     """An initiation went unanswered for REKEY_TIMEOUT, and another was sent."""
 
-    attempts: int  # initiations sent since the last answer, giving up or loss of the path
+    attempts: int  # initiations sent since the last answer, giving up, or change or loss of the path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Tunnel:
         self._keypairs = Keypairs(indices.release)
         self._initiated: Initiated | None = None  # our initiation that waits for its response
         self._initiated_at = NEVER  # the last initiation we sent
+        self._initiate_from = NEVER  # the next one goes out no earlier
         self._unanswered = 0  # initiations sent since the last answer, or since they began anew
         self._taken_at, self._taken_timestamp = NEVER, b""  # of the last initiation we took
         self._waiting: deque[bytes] = deque()
@@ -197,7 +201,7 @@ class Tunnel:
     def initiate(self, now: float) -> bytes | None:
         """Return a handshake initiation; None: there is no path, or one was sent less than REKEY_TIMEOUT ago.
 
-        In the second case the next one follows as soon as REKEY_TIMEOUT allows.
+        In the second case the next one follows as soon as REKEY_TIMEOUT allows, or OTHER_PATH_WAIT on another path.
         """
         return next(iter(self._initiation(now)), None)
 
@@ -218,6 +222,16 @@ class Tunnel:
             self._timers.on_path_lost()
             return []
         return self._flush(now) or (self.keepalive(now) if self._waiting or self._timers.persistent_keepalive_s else [])
+
+    def take_other_path(self, now: float) -> None:
+        """Say that what is sent goes another way from now on.
+
+        REKEY_TIMEOUT spares a peer that does not answer.  Where it was not asked, it need not be spared: an initiation
+        that went out on a path that is not used any more is followed after OTHER_PATH_WAIT.
+        """
+        self._initiate_from = min(self._initiate_from, self._initiated_at + OTHER_PATH_WAIT)
+        self._unanswered = 0
+        self._timers.on_initiation_hastened(max(now, self._initiate_from))
 
     def configure(self, *, preshared_key: bytes, persistent_keepalive_s: float, now: float) -> list[bytes]:
         """Change settings; sessions stay.  Returns the first keepalive where persistent keepalive is new."""
@@ -296,21 +310,22 @@ class Tunnel:
         """Return an initiation, unless there is no path or it is too early; then it follows in time."""
         if not self.reachable:
             return []
-        if now - self._initiated_at < REKEY_TIMEOUT:
-            self._timers.on_initiation_deferred(self._initiated_at + REKEY_TIMEOUT, now)
+        if now < self._initiate_from:
+            self._timers.on_initiation_deferred(self._initiate_from, now)
             return []
         return [self._next_initiation(now)]
 
     def _next_initiation(self, now: float) -> bytes:
+        timestamp = self._timestamp()  # may have to write to a disk, which can fail: before anything has changed
         self._forget_initiated()
         initiation, self._initiated = noise.create_initiation(
             self._local,
             self._remote_static,
             sender=self._indices.take(self),
             ephemeral_private=self._entropy(KEY_LEN),
-            timestamp=self._timestamp(),
+            timestamp=timestamp,
         )
-        self._initiated_at = now
+        self._initiated_at, self._initiate_from = now, now + REKEY_TIMEOUT
         self._unanswered += 1
         if self._unanswered > 1:
             self._events.append(InitiationUnanswered(self._unanswered))

@@ -29,17 +29,23 @@ class Node:
     """One host."""
 
     def __init__(self, network: "Network", number: int) -> None:
-        rng = random.Random(number)
-        private = rng.randbytes(32)
-        self.raw_key = LocalStatic(private).public
+        self._rng = random.Random(number)
+        self._private = self._rng.randbytes(32)
+        self._timestamp = timestamps()
+        self.raw_key = LocalStatic(self._private).public
         self.key = PublicKey(encode_key(self.raw_key))
         self.number = number
         self.endpoint = Endpoint(f"192.0.2.{number}", PORT)
         self.inner, self.inner6 = f"10.77.0.{number}", f"fd77::{number}"
-        self.path = PacketPath(private, mtu=MTU, timestamp=timestamps(), entropy=rng.randbytes, rng=rng)
         self.packets: list[bytes] = []  # what the host got
         self.reports: list[Report] = []
         self._network = network
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, knowing nobody; timestamps go on."""
+        rng = self._rng
+        self.path = PacketPath(self._private, mtu=MTU, timestamp=self._timestamp, entropy=rng.randbytes, rng=rng)
 
     @property
     def direct(self) -> DirectPath:
@@ -91,6 +97,7 @@ class Network:
         self.udp: list[tuple[Node, UdpBatch]] = []  # all that was sent: by whom, with its endpoint the receiver's
         self.relayed: list[tuple[Node, PublicKey, int, list[bytes]]] = []
         self.sees: Callable[[Node, list[bytes]], list[bytes]] = lambda sender, datagrams: datagrams
+        self.loses_udp = False
 
     def node(self) -> Node:
         """Return a new host."""
@@ -142,7 +149,7 @@ class Network:
         deliveries: list[Callable[[float], None]] = []
         for batch in output.udp:
             self.udp.append((node, batch))
-            datagrams = self.sees(node, batch.datagrams)
+            datagrams = [] if self.loses_udp else self.sees(node, batch.datagrams)
             local = ip_address(batch.endpoint.ip).packed
             received = UdpBatch(node.endpoint, local, batch.ecn, datagrams)
             deliveries += [

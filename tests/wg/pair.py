@@ -57,6 +57,7 @@ class End:
         self.events: list[TunnelEvent] = []
         self._rng = rng
         self._timestamps = itertools.count(1)
+        self.timestamp = lambda: next(self._timestamps).to_bytes(12, "big")
         self.tunnel: Tunnel
 
     def meet(self, remote: bytes, preshared_key: bytes = NO_PRESHARED_KEY, persistent_keepalive_s: float = 0.0) -> None:
@@ -64,7 +65,7 @@ class End:
             self.local,
             remote,
             indices=self.indices,
-            timestamp=lambda: next(self._timestamps).to_bytes(12, "big"),
+            timestamp=self.timestamp,
             entropy=self._rng.randbytes,
             rng=self._rng,
             mtu=MTU,

@@ -42,6 +42,19 @@ def test_each_initiation_is_another_with_a_later_timestamp() -> None:
     assert len(pair.alice.indices.in_use) == 1, "the index of a replaced initiation is given back"
 
 
+def test_an_initiation_without_a_timestamp_costs_no_index() -> None:
+    def disk_is_full() -> bytes:
+        raise OSError("no space left")
+
+    pair = Pair()
+    pair.alice.timestamp = disk_is_full
+    pair.alice.meet(pair.bob.local.public)
+    pair.alice.tunnel.set_reachable(True, pair.now)
+    with pytest.raises(OSError, match="no space left"):
+        pair.alice.tunnel.initiate(pair.now)
+    assert pair.alice.indices.in_use == set()
+
+
 def test_after_90_s_without_an_answer_it_gives_up_until_there_is_something_to_send() -> None:
     pair = Pair()
     pair.lose = all_lost

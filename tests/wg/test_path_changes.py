@@ -1,0 +1,179 @@
+"""Paths that change: what becomes of roaming, and of handshakes that are on their way."""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.wg.network import GENERATION, LINK, Network, Node, between, relayed
+from wg.datagrams import Endpoint, UdpBatch
+from wg.messages import MessageType, message_type
+from wg.paths import DirectPath
+from wg.reports import HandshakeCompleted, PathHeard, RekeyUnanswered
+from wg.tunnel import OTHER_PATH_WAIT
+
+ELSEWHERE = Endpoint("198.51.100.9", 4711)
+LINK_LOCAL = Endpoint("fe80::1", 4711, zone=3)
+
+
+# --- where a direct path leads ---
+
+
+def test_the_way_back_from_the_relay_is_taken_as_told() -> None:
+    net = Network()
+    a, b = net.connected()
+    home = a.endpoint
+    a.endpoint = ELSEWHERE
+    a.send(between(a, b))
+    b.uses(a, relayed())
+    a.endpoint = home
+    b.uses(a, a.direct)  # as it was told before a roamed, and checked anew since
+    b.send(between(b, a))
+    assert a.packets == [between(b, a)]
+
+
+def test_the_control_side_may_repeat_where_a_peer_has_roamed_to() -> None:
+    net = Network()
+    a, b = net.connected()
+    a.endpoint = LINK_LOCAL
+    a.send(between(a, b))
+    path = b.path.snapshot()[0].path
+    assert path == DirectPath(ip="fe80::1", port=4711)
+    b.uses(a, path)  # a control process that was restarted knows it from the snapshot
+    b.send(between(b, a))
+    assert a.packets == [between(b, a)], "sent to the interface where it is"
+
+
+def test_a_replayed_initiation_does_not_move_the_path_of_a_host_that_was_restarted() -> None:
+    net = Network()
+    a, b = net.pair()
+    a.uses(b, b.direct, handshake_after_s=0.0)
+    (initiation,) = net.udp[0][1].datagrams
+    b.restart()
+    b.knows(a)
+    b.uses(a, a.direct)
+    b.path.handle_udp([UdpBatch(ELSEWHERE, None, 0, [initiation])], net.now)
+    answers = b.path.output().udp
+    assert [batch.endpoint for batch in answers] == [ELSEWHERE], "nobody can tell it from a genuine one"
+    b.send(between(b, a))
+    assert a.packets == [between(b, a)]
+
+
+# --- handshakes on their way ---
+
+
+@pytest.mark.parametrize("standby", [False, True])
+def test_an_initiation_that_a_dead_path_took_soon_goes_by_the_new_one(standby: bool) -> None:
+    net = Network()
+    a, b = net.pair()
+    net.sees = lambda _, datagrams: []
+    a.uses(b, b.direct, handshake_after_s=0.0)
+    net.advance(0.3)
+    net.sees = lambda _, datagrams: datagrams
+    net.loses_udp = True
+    if standby:
+        a.uses(b, b.direct, standby=relayed())
+    else:
+        a.uses(b, relayed())
+    net.advance(OTHER_PATH_WAIT)
+    assert [report.path for report in a.told(HandshakeCompleted)] == ["relayed"]
+    assert a.told(RekeyUnanswered) == [], "REKEY_TIMEOUT is not over"
+
+
+def test_after_a_while_on_the_dead_path_it_goes_at_once() -> None:
+    net = Network()
+    a, b = net.pair()
+    net.loses_udp = True
+    a.uses(b, b.direct, handshake_after_s=0.0)
+    net.advance(OTHER_PATH_WAIT)
+    a.uses(b, relayed())
+    assert [report.path for report in a.told(HandshakeCompleted)] == ["relayed"]
+
+
+def test_a_path_that_comes_after_none_is_a_new_one() -> None:
+    net = Network()
+    a, b = net.pair()
+    net.loses_udp = True
+    a.uses(b, b.direct, handshake_after_s=0.0)
+    a.uses(b, None)
+    net.advance(OTHER_PATH_WAIT)
+    a.uses(b, relayed(), handshake_after_s=0.0)
+    assert [report.path for report in a.told(HandshakeCompleted)] == ["relayed"]
+
+
+def test_a_handshake_asked_for_on_a_new_path_need_not_wait_for_the_one_sent_on_the_old() -> None:
+    net = Network()
+    a, b = net.connected()
+    net.loses_udp = True
+    net.advance(10.0)
+    a.path.initiate_handshake(b.key, net.now)
+    net.advance(OTHER_PATH_WAIT)
+    a.uses(b, relayed())
+    assert len(b.told(HandshakeCompleted)) == 1
+
+
+def test_paths_that_change_all_the_time_bring_an_initiation_a_second() -> None:
+    net = Network()
+    a, b = net.pair()
+    times = lost_initiations(net)
+    for generation in range(100):
+        a.uses(b, relayed(generation), handshake_after_s=0.0)
+        net.advance(0.05)
+    assert len(times) == 5
+    assert all(later - earlier >= OTHER_PATH_WAIT for earlier, later in pairwise(times))
+
+
+def test_the_same_path_again_brings_none() -> None:
+    net = Network()
+    a, b = net.pair()
+    times = lost_initiations(net)
+    for _ in range(45):
+        a.uses(b, relayed(), handshake_after_s=0.0)
+        net.advance(0.1)
+    assert len(times) == 1
+
+
+def test_dropping_the_standby_brings_none() -> None:
+    net = Network()
+    a, b = net.pair()
+    times = lost_initiations(net)
+    a.uses(b, relayed(), standby=b.direct, handshake_after_s=0.0)
+    net.advance(2.0)
+    a.uses(b, b.direct)
+    net.advance(2.0)
+    assert len(times) == 2, "one, by both paths"
+
+
+def test_a_new_path_for_a_session_brings_none() -> None:
+    net = Network()
+    a, b = net.connected()
+    times = lost_initiations(net)
+    net.advance(2.0)
+    a.uses(b, relayed(), handshake_after_s=0.0)
+    net.advance(10.0)
+    assert times == []
+
+
+# --- what is told ---
+
+
+def test_a_peer_that_takes_turns_on_two_links_is_reported_once_a_second_for_each() -> None:
+    net = Network()
+    a, b = net.connected()
+    for number in range(30):
+        a.path.handle_tun([between(a, b)], net.now)
+        (batch,) = a.path.output().udp
+        b.path.handle_relayed(a.key, LINK + number % 2, GENERATION * (number % 2), batch.datagrams, net.now)
+        net.advance(0.05)
+    assert [report.generation for report in b.told(PathHeard)] == [0, GENERATION, 0, GENERATION]
+
+
+def lost_initiations(net: Network) -> list[float]:
+    """Lose everything from now on; return a list that tells when each initiation is sent, a copy a path."""
+    times: list[float] = []
+
+    def lose(_: Node, datagrams: list[bytes]) -> list[bytes]:
+        times.extend(net.now for each in datagrams if message_type(each) is MessageType.INITIATION)
+        return []
+
+    net.sees = lose
+    return times
