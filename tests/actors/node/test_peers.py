@@ -1,7 +1,7 @@
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import (
@@ -61,12 +61,12 @@ NO_LINKS = RelayLinksSnapshot(links=(), connections=())
 RESTARTED = ProcessRestarted(process=PACKET, incarnation=9)
 
 
-def settings(key: PublicKey, *allowed_ips: str) -> PeerSettings:
+def settings_of(key: PublicKey, *allowed_ips: str) -> PeerSettings:
     return PeerSettings(peer=key, name=key[:4], allowed_ips=allowed_ips)
 
 
 def configured(*keys: PublicKey) -> PeersConfigured:
-    return PeersConfigured(peers=tuple(settings(key) for key in keys))
+    return PeersConfigured(peers=tuple(settings_of(key) for key in keys))
 
 
 def failed(key: PublicKey) -> PeerFailed:
@@ -104,7 +104,7 @@ def test_peers_start_when_the_packet_process_has_told_what_it_holds() -> None:
     bench.tell(NO_TUNNELS)
     assert bench.mail(CONTROL) == []
     bench.tell(NO_LINKS)
-    assert bench.mail(CONTROL) == [StartPeer(settings=settings(ALICE)), StartPeer(settings=settings(BOB))]
+    assert bench.mail(CONTROL) == [StartPeer(settings=settings_of(ALICE)), StartPeer(settings=settings_of(BOB))]
     assert bench.timers == {}
 
 
@@ -243,8 +243,8 @@ def test_mail_that_went_missing_has_everybody_begin_from_what_is_held() -> None:
 
 def test_a_reload_touches_only_what_changed() -> None:
     bench = running(ALICE, BOB)
-    changed = settings(BOB, "10.0.0.2/32")
-    bench.tell(PeersConfigured(peers=(settings(ALICE), changed, settings(CAROL))), NO_TUNNELS, NO_LINKS)
+    changed = settings_of(BOB, "10.0.0.2/32")
+    bench.tell(PeersConfigured(peers=(settings_of(ALICE), changed, settings_of(CAROL))), NO_TUNNELS, NO_LINKS)
     assert starts(bench) == [BOB, CAROL]
     assert [mail.peer for mail in bench.mail(TUNNELS) if isinstance(mail, ConfigurePeer)] == [BOB, CAROL]
     bench.tell(configured(ALICE))
@@ -335,6 +335,7 @@ STEPS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STEPS))
 def test_whatever_happens_every_configured_peer_is_started_in_the_end(steps: list[str]) -> None:
     bench, incarnation = Bench(Peers((CONTROL_0,), rng=Random(1), packet_incarnation=1)), 1

@@ -75,7 +75,7 @@ def dial_after(bench: Bench, limit_s: float = 60.0) -> float:
     since = bench.now
     while not (found := dials(bench)):
         assert bench.now - since < limit_s
-        bench.advance(0.01)
+        bench.advance(0.02)
     bench.tell(*(refused(dial.link) for dial in found))
     return bench.now - since
 
@@ -110,10 +110,10 @@ def test_a_lost_home_is_tried_again_almost_at_once_and_then_with_growing_waits()
     bench.tell(lost(FIRST))
     assert bench.mail(PEERS) == [HomeRelayChanged(url=None, server_ip=None)]
     waits = [dial_after(bench) for _ in range(50)]
-    assert 0.1 <= waits[0] <= 0.31
-    assert waits[1] <= 0.51
+    assert 0.1 <= waits[0] <= 0.33
+    assert waits[1] <= 0.53
     assert sum(waits[:4]) < 5  # a server that is back within a second or two is met within five
-    assert max(waits[:40]) <= 4.01  # and one that was away for a minute, within four
+    assert max(waits[:40]) <= 4.03  # and one that was away for a minute, within four
     assert 15 <= waits[-1] <= 30.1
 
 
@@ -443,7 +443,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(STEPS, max_size=40))
 def test_every_opening_and_close_has_an_end(steps: list[tuple[str, object, object]]) -> None:
     relays = Relays((HOME, SECOND), (CONTROL_0,), rng=Random(1), first_link=FIRST, packet_incarnation=1)

@@ -1,6 +1,6 @@
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages.node import OutsideEvent
@@ -135,6 +135,7 @@ MAIL = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(MAIL), st.floats(0, 100))), st.booleans())
 def test_whatever_comes_an_unproven_peer_that_is_not_idle_is_offered_again(
     mail: list[tuple[PathReady, float]], resumed: bool

@@ -2,7 +2,7 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages.peer import Distress, IceTurn, IceTurnDone, LocalIceChanged
@@ -117,6 +117,7 @@ def test_letters_are_drawn_without_bias() -> None:
     assert ice.ufrag == LETTERS[1] * UFRAG_LEN  # 208 and above are drawn anew
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.just(DISTRESS), st.sampled_from([b"aaaaa", b"bbbbb", None]))))
 def test_every_turn_ends_and_rotations_are_as_many_as_distresses(mail: list[Distress | bytes | None]) -> None:
     bench = bench_of()

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import SIGNAL
@@ -234,6 +234,7 @@ def test_offers_without_an_answer_are_counted_for_the_operator() -> None:
     assert bench.mail(TO.conn)[-1] == PathHindered(peer=BOB, by="offers", reason="")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["offer", "repeat", "answer", "relay done", "ice done", "send", "home", "away", "1 s"]))
 )

@@ -168,7 +168,7 @@ STEPS = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(STEPS, max_size=40), st.booleans())
 def test_in_any_order_offers_are_answered_turns_end_and_only_stale_connections_go(
     steps: list[str], controller: bool
@@ -183,6 +183,7 @@ def test_in_any_order_offers_are_answered_turns_end_and_only_stale_connections_g
     assert pair.offer_listener.relay_turns.waiting is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["offer", "opened", "time", "home", "old evidence", "late gone"]), max_size=60))
 def test_without_evidence_nothing_is_ever_closed(steps: list[str]) -> None:  # recovery R2
     pair = Pair(controller=False)
@@ -258,7 +259,7 @@ class Chasers:
                 self.relay_end(who)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["offer", "deliver", "evidence", "relay_end"]), st.integers(0, 1)), max_size=60)
 )

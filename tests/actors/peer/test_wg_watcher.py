@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import PACKET, TUNNELS
@@ -92,12 +92,12 @@ def answer(probe: ProbePath) -> EchoAnswered:
     return EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=G)
 
 
-def until(bench: Bench, message: type, limit_s: float = 400.0) -> float:
+def until(bench: Bench, message: type, limit_s: float = 400.0, step_s: float = 0.05) -> float:
     """Let time pass until such mail goes to the Conn; return how long it took."""
     since = bench.now
     while not any(isinstance(mail, message) for mail in bench.mail(TO.conn)):
         assert bench.now - since < limit_s, f"no {message.__name__} within {limit_s} s"
-        bench.advance(0.05)
+        bench.advance(step_s)
     return bench.now - since
 
 
@@ -160,10 +160,11 @@ def test_a_path_that_is_never_proven_is_evidence_and_each_next_one_is_given_long
     limits = []
     for generation in range(G, G + 8):
         bench.tell(WatchPath(peer=BOB, path="relayed", generation=generation))
-        limits.append(until(bench, PathDead))
-    assert limits[0] == pytest.approx(OURS_PROVING_S, abs=0.1)
+        limits.append(until(bench, PathDead, step_s=0.5))
+        bench.tags()
+    assert limits[0] == pytest.approx(OURS_PROVING_S, abs=0.5)
     assert limits == sorted(limits)
-    assert limits[-1] == pytest.approx(MAX_PROVING_S, abs=0.1)
+    assert limits[-1] == pytest.approx(MAX_PROVING_S, abs=0.5)
 
 
 def test_a_foreign_peer_is_given_longer_and_probed_by_handshakes_only() -> None:
@@ -428,6 +429,7 @@ def test_with_probing_off_new_handshakes_keep_it() -> None:
 # --- R8, whatever comes ---
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
