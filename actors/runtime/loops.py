@@ -96,7 +96,7 @@ class LoopDriver:
 
     def watch_link(self, link: Link) -> None:
         """Have a turn when a link may take mail again."""
-        self._watch(link.sender.fd, self._wake)
+        self._watch(link.sender.fd, lambda: self._on_link(link))
 
     def unwatch_link(self, link: Link) -> None:
         """Forget a link that is closed next."""
@@ -119,6 +119,12 @@ class LoopDriver:
         if not self._turn_due:
             self._turn_due = True
             self._loop.call_soon(self._turn)
+
+    def _on_link(self, link: Link) -> None:
+        # The descriptor stays readable until the socket has looked at its commands, which only a send does otherwise: a
+        # link that reconnects and has nothing to send would keep the loop spinning.
+        link.sender.writable()
+        self._wake()
 
     def _on_tap(self) -> None:
         self._office.serve_tap()
