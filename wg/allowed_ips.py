@@ -63,18 +63,6 @@ class AllowedIps(Generic[P]):
         except KeyError:
             return self._look_up(address)
 
-    def overlapping(self, prefix: Prefix, peer: P) -> P | None:
-        """Return another peer with a prefix inside this one or round it, or None."""
-        tables = self._tables[prefix.max_prefixlen // 8]
-        bits = _network_bits(prefix)
-        for prefix_len, table in tables.items():
-            common_len = min(prefix_len, prefix.prefixlen)
-            start = bits >> (prefix.prefixlen - common_len)
-            for network, owner in table.items():
-                if owner != peer and network >> (prefix_len - common_len) == start:
-                    return owner
-        return None
-
     def _look_up(self, address: bytes) -> P | None:
         tables = self._tables[len(address)]
         bits = int.from_bytes(address, "big")

@@ -7,7 +7,7 @@ Each starts with its type in one byte and three reserved zero bytes; integers ar
     type 3  cookie reply           64   receiver 4, nonce 24, cookie 16+16
     type 4  transport data      >= 32   receiver 4, counter 8, packet n+16
 
-Transport data is sealed and opened in batches by `keypair`; here is only its header.
+Transport data is sealed and opened in batches by `keypair`.
 """
 
 import struct
@@ -66,9 +66,7 @@ HandshakeMessage = Initiation | Response | CookieReply
 INITIATION = struct.Struct(f"<II{KEY_LEN}s{KEY_LEN + TAG_LEN}s{TIMESTAMP_LEN + TAG_LEN}s{MAC_LEN}s{MAC_LEN}s")
 RESPONSE = struct.Struct(f"<III{KEY_LEN}s{TAG_LEN}s{MAC_LEN}s{MAC_LEN}s")
 COOKIE_REPLY = struct.Struct(f"<II{COOKIE_NONCE_LEN}s{COOKIE_LEN + TAG_LEN}s")
-TRANSPORT_HEADER = struct.Struct("<IIQ")  # type, receiver, counter
 
-_TYPE_AND_INDEX = struct.Struct("<II")
 _HANDSHAKE_LENS = {
     MessageType.INITIATION: INITIATION.size,
     MessageType.RESPONSE: RESPONSE.size,
@@ -87,14 +85,6 @@ def message_type(datagram: Buffer) -> MessageType | None:
         if word == kind and len(datagram) == length:
             return kind
     return None
-
-
-def transport_receiver(datagram: Buffer) -> int | None:
-    """Return the receiver index of transport data, or None where the datagram is something else."""
-    if len(datagram) < TRANSPORT_OVERHEAD:
-        return None
-    word, receiver = _TYPE_AND_INDEX.unpack_from(datagram)
-    return receiver if word == MessageType.TRANSPORT else None
 
 
 def encode(message: HandshakeMessage) -> bytes:

@@ -121,7 +121,7 @@ class Tunnel:
         """Open transport data for one receiver index that arrived on one path.
 
         `via` names the path and is compared only; it should be stable (a kind and an incarnation, not an endpoint).
-        Each datagram has that receiver in its header (`messages.transport_receiver`).
+        Each datagram has that receiver in its header, and 32 bytes at least.
         """
         keypair = self._keypairs.by_index(receiver)
         if keypair is None or not keypair.may_receive(now):

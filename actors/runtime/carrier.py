@@ -52,6 +52,7 @@ class Carrier:
         self._deliver, self._gone = deliver, gone
         self._relayed: Relayed | None = None
         self._blocked: set[int] = set()  # UDP descriptors whose buffer is full
+        self._tun_lost = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._settling = False
@@ -115,7 +116,7 @@ class Carrier:
             return
         self._loop.remove_writer(driver.fd)
         self._blocked.discard(driver.fd)
-        if not self._blocked:
+        if not self._blocked and not self._tun_lost:
             self._loop.add_reader(self._tun.fd, self._on_tun)
 
     # --- what goes ---
@@ -152,8 +153,10 @@ class Carrier:
             self._lose_tun(str(error))
 
     def _lose_tun(self, reason: str) -> None:
-        self._loop.remove_reader(self._tun.fd)
-        self._gone(reason)
+        if not self._tun_lost:
+            self._tun_lost = True
+            self._loop.remove_reader(self._tun.fd)
+            self._gone(reason)
 
     def _arm(self) -> None:
         """Wake in time for the next timeout; a timer that fires early is cheaper than one that is always set anew."""

@@ -80,9 +80,7 @@ class End:
             case None:
                 return []
             case MessageType.TRANSPORT:
-                receiver = messages.transport_receiver(datagram)
-                assert receiver is not None
-                result = self.tunnel.decapsulate(receiver, [datagram], "direct", now)
+                result = self.tunnel.decapsulate(receiver_of(datagram), [datagram], "direct", now)
                 self.packets += [plaintext.rstrip(b"\0") for plaintext in result.plaintexts if plaintext]
                 send = result.send
             case MessageType.COOKIE_REPLY:
@@ -198,3 +196,8 @@ def established(seed: int = 1) -> Pair:
     pair.run(1.0)
     assert pair.bob.packets == [b"first"]
     return pair
+
+
+def receiver_of(datagram: bytes) -> int:
+    """Return the receiver index of transport data."""
+    return int.from_bytes(datagram[4:8], "little")

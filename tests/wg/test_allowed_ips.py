@@ -50,27 +50,6 @@ def test_the_answers_kept_are_bounded_and_stay_right() -> None:
     assert len(allowed._cache) <= CACHED_ADDRESSES
 
 
-@pytest.mark.parametrize(
-    ("prefix", "other"),
-    [
-        ("10.0.0.0/8", "alice"),
-        ("10.77.0.0/16", "alice"),
-        ("10.77.1.0/24", None),
-        ("10.77.0.4/32", "alice"),
-        ("fd77::/64", None),
-        ("::/0", "carol"),
-    ],
-)
-def test_overlaps_with_other_peers_are_found(prefix: str, other: str | None) -> None:
-    allowed = routes(("10.77.0.0/24", "alice"), ("10.78.0.0/24", "bob"), ("fd78::/16", "carol"))
-    assert allowed.overlapping(parse_prefix(prefix), "bob") == other
-
-
-def test_a_peer_does_not_overlap_with_itself() -> None:
-    allowed = routes(("10.77.0.0/24", "alice"))
-    assert allowed.overlapping(parse_prefix("10.0.0.0/8"), "alice") is None
-
-
 def test_what_is_no_prefix_is_refused_in_one_line() -> None:
     with pytest.raises(InvalidPrefix, match=r"^'10.77.0.0/33' is no prefix; one looks like 10.77.0.2/32 or fd77::/64$"):
         parse_prefix("10.77.0.0/33")
@@ -93,13 +72,6 @@ def test_lookup_agrees_with_trying_every_prefix(owners: dict[Prefix, int], asked
         matching = [prefix for prefix in owners if prefix.version == address.version and address in prefix]
         longest = max(matching, key=lambda prefix: prefix.prefixlen, default=None)
         assert allowed.peer_of(address.packed) == (None if longest is None else owners[longest])
-
-
-@given(st.lists(networks(), max_size=8), networks())
-def test_overlap_agrees_with_the_standard_library(theirs: list[Prefix], ours: Prefix) -> None:
-    allowed = routes(*((str(prefix), "them") for prefix in theirs))
-    expected = any(prefix.version == ours.version and prefix.overlaps(ours) for prefix in theirs)
-    assert (allowed.overlapping(ours, "us") == "them") == expected
 
 
 def routes(*entries: tuple[str, str]) -> AllowedIps[str]:

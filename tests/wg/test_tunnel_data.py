@@ -1,7 +1,6 @@
 """Transport data through a tunnel: what is dropped from a batch, and what is made of the rest."""
 
-from tests.wg.pair import MTU, established
-from wg import messages
+from tests.wg.pair import MTU, established, receiver_of
 
 
 def test_a_replayed_packet_is_dropped() -> None:
@@ -19,8 +18,7 @@ def test_a_forged_packet_inside_a_batch_costs_only_itself() -> None:
     forged = bytearray(batch[3])
     forged[20] ^= 1
     batch[3] = bytes(forged)
-    receiver = messages.transport_receiver(batch[0])
-    assert receiver is not None
+    receiver = receiver_of(batch[0])
     result = pair.bob.tunnel.decapsulate(receiver, batch, "direct", pair.now)
     assert result.plaintexts == [bytes([index]) * 16 if index != 4 else None for index in range(1, 9)]
     assert result.credited
@@ -30,8 +28,7 @@ def test_a_forged_packet_inside_a_batch_costs_only_itself() -> None:
 def test_forged_and_replayed_packets_in_one_batch_leave_the_others_in_their_places() -> None:
     pair = established()
     one, two, three, four = pair.alice.tunnel.encapsulate([b"1" * 16, b"2" * 16, b"3" * 16, b"4" * 16], pair.now)
-    receiver = messages.transport_receiver(one)
-    assert receiver is not None
+    receiver = receiver_of(one)
     forged = three[:-1] + bytes([three[-1] ^ 1])
     result = pair.bob.tunnel.decapsulate(receiver, [two, forged, two, one, four], "direct", pair.now)
     assert result.plaintexts == [b"2" * 16, None, None, b"1" * 16, b"4" * 16]
@@ -42,8 +39,7 @@ def test_forged_and_replayed_packets_in_one_batch_leave_the_others_in_their_plac
 def test_a_duplicate_credits_the_other_path_once() -> None:
     pair = established()
     batch = pair.alice.tunnel.encapsulate([b"1", b"2"], pair.now)
-    receiver = messages.transport_receiver(batch[0])
-    assert receiver is not None
+    receiver = receiver_of(batch[0])
     direct = pair.bob.tunnel.decapsulate(receiver, batch, "direct", pair.now)
     relayed = pair.bob.tunnel.decapsulate(receiver, batch, "relayed", pair.now + 0.3)
     again = pair.bob.tunnel.decapsulate(receiver, batch, "relayed", pair.now + 0.4)
