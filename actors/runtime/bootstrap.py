@@ -169,7 +169,7 @@ def _check_reachable(path: Path, user: Identity) -> None:
 
 def _make_directory(path: Path, user: Identity) -> None:
     for parent in reversed(path.parents):
-        if not parent.exists():
+        with suppress(FileExistsError):  # another node's agent may be as quick
             parent.mkdir()
             parent.chmod(PARENT_MODE)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
