@@ -20,6 +20,7 @@ import msgpack  # type: ignore[import-untyped]  # the package ships neither type
 from transport.errors import RemoteProtocolError
 
 WIRE_VERSION: Final = 1
+MAX_ID: Final = 2**63 - 1
 
 Envelope = tuple[str, str, int, int, int, int, float, int, bytes]
 TO: Final = 0
@@ -80,9 +81,4 @@ def unpack_frame(data: bytes) -> Frame:
 
 def is_envelope(item: Any) -> bool:
     """Whether this item of a frame has an envelope's shape."""
-    return type(item) is tuple and tuple(map(type, item)) == _ENVELOPE_TYPES
-
-
-def check_number(value: int) -> bool:
-    """Whether this may be a sequence number or an id: not negative, at most 63 bits."""
-    return 0 <= value < 1 << 63
+    return type(item) is tuple and tuple(map(type, item)) == _ENVELOPE_TYPES and 0 <= item[ID] <= MAX_ID

@@ -130,12 +130,10 @@ class Arrivals:
         again at 1 is a new actor of that name.
         """
         numbers = self.pairs.get(to)
-        if numbers is None:
+        if numbers is None or len(numbers) >= MAX_PAIRS:
             numbers = self.pairs[to] = {}
         last = numbers.get(sender)
         numbers[sender] = seq
         if last is None or seq == last + 1 or seq == 1:
             return 0
-        if len(numbers) > MAX_PAIRS:
-            numbers.clear()
         return max(seq - last - 1, 1)

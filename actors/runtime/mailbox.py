@@ -99,5 +99,7 @@ class Mailbox:
             del newest[key]
 
     def _compact(self) -> None:
-        self.entries = deque(entry for entry in self.entries if entry[0][ID] not in self._gone)
+        left = [entry for entry in self.entries if entry[0][ID] not in self._gone]
+        self.entries.clear()
+        self.entries.extend(left)
         self._gone.clear()

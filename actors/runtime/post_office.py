@@ -276,6 +276,7 @@ class PostOffice:
             busy = True
             if not shell.resting:
                 self.enqueue(shell)
+        self.tap.ring.settle()
         return busy
 
     def next_at(self) -> float | None:

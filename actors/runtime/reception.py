@@ -10,6 +10,7 @@ import msgspec
 from actors.messages.envelope import BODY, BadFrame, Envelope, Frame, is_envelope, unpack_frame
 from actors.messages.overflow import TYPE_OF, tag_of
 from actors.messages.process import StopActor
+from actors.messages.redact import paths
 from actors.runtime.links import Arrivals
 from actors.runtime.mailbox import Entry
 from actors.runtime.ring import NO_ENVELOPE, tag_in
@@ -44,8 +45,8 @@ class Reception:
         if arrivals is None:
             return len(frame.envelopes)
         origin, pairs, shells, ready = arrivals.process, arrivals.pairs, office.shells, office.ready
-        secretive: list[msgspec.Struct] = []
-        for envelope in frame.envelopes:
+        secretive: dict[int, msgspec.Struct] = {}
+        for place, envelope in enumerate(frame.envelopes):
             if not is_envelope(envelope):
                 office.ledger.discarded(
                     "malformed envelope", NO_ENVELOPE, origin, f"a {type(envelope).__name__} of another shape"
@@ -55,7 +56,7 @@ class Reception:
             shell = shells.get(to)
             if shell is None or shell.deaf:
                 if not flags & FLAG_VOID and (message := self._no_reader(envelope, origin, shell)) is not None:
-                    secretive.append(message)
+                    secretive[place] = message
                 continue
             numbers = pairs.get(to)
             if numbers is not None and numbers.get(sender) == seq - 1:
@@ -70,8 +71,8 @@ class Reception:
                 message = self._foreign(envelope, origin, error)
                 if message is None:
                     continue
-            if shell.secretive:
-                secretive.append(message)
+            if shell.secretive and paths(type(message)):
+                secretive[place] = message
             mailbox = shell.mailbox
             if len(mailbox.entries) < mailbox.soft:
                 mailbox.entries.append((envelope, message, origin))
@@ -81,7 +82,7 @@ class Reception:
                 shell.queued = True
                 ready.append(shell)
         if office.keep is not None:
-            office.tap.keep_frame(data, len(frame.envelopes), secretive)
+            office.tap.keep_frame(data, frame, secretive)
         return len(frame.envelopes)
 
     def forget(self, actor: str) -> None:

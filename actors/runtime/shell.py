@@ -18,6 +18,7 @@ from actors.messages.envelope import FLAGS, ID, TRACE
 from actors.messages.process import StopActor
 from actors.messages.redact import paths
 from actors.runtime.mailbox import Mailbox
+from actors.runtime.ring import DELIVERY
 from actors.runtime.timers import Timer
 from actors.trace.record import FLAG_ASK, FLAG_TIMER
 
@@ -31,6 +32,7 @@ Story = tuple[float, int, int]
 
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 _here = threading.local()
+_pack = DELIVERY.pack
 
 
 class WouldBlock(RuntimeError):
@@ -78,15 +80,12 @@ class Shell(pykka.Actor):
         super().__init__()
         self.actor_inbox.office, self.actor_inbox.actor = office, name
         self.name, self.group = name, group
-        self.machine = machine
         self.mailbox = Mailbox()
         self.queued = False  # among the post office's ready ones
         self.resting = False  # failed, and waits to be made anew; mail waits with it
         self.deaf = False  # its group failed; mail for it is dead
         self._office = office
-        self.decoder = decoder_for(machine)
-        self.secretive = may_hold_secrets(machine)
-        self.state_name = type(machine.state).__name__
+        self._take(machine)
 
     @staticmethod
     def _create_actor_inbox() -> Inbox:
@@ -105,10 +104,14 @@ class Shell(pykka.Actor):
 
     def renew(self, machine: Machine) -> None:
         """Go on with another machine: same mailbox, same address, same ActorRef."""
+        self._take(machine)
+        self.resting = self.deaf = False
+
+    def _take(self, machine: Machine) -> None:
         self.machine = machine
         self.decoder, self.secretive = decoder_for(machine), may_hold_secrets(machine)
         self.state_name = type(machine.state).__name__
-        self.resting = self.deaf = False
+        self._state_number = self._office.tap.ring.states[self.state_name]
 
     def begin(self, now: float) -> None:
         """Let the machine say what it wants before its first message."""
@@ -121,7 +124,8 @@ class Shell(pykka.Actor):
         """Handle at most `limit` messages; return how many."""
         office, mailbox, clock = self._office, self.mailbox, self._office.clock
         keep, show = office.keep, office.show
-        handled, now = 0, clock()
+        handled, now, entries = 0, clock(), mailbox.entries
+        states = office.tap.ring.states
         while handled < limit and (entry := mailbox.take()) is not None:
             handled += 1
             envelope, message, _ = entry
@@ -145,12 +149,15 @@ class Shell(pykka.Actor):
             finally:
                 office.current = (0, 0)
             after = clock()
-            self.state_name = state = type(machine.state).__name__
-            sent, depth = office.next_id - first, len(mailbox.entries)
+            state, before_number = type(machine.state).__name__, self._state_number
+            if state is not before:
+                self.state_name, self._state_number = state, states[state]
             if keep is not None:
-                keep((now, number, before, state, first, sent, after - now, depth))
+                left, after_number = len(entries), self._state_number
+                keep(_pack(now, after, number, first, office.next_id, left, before_number, after_number))
             if show is not None:
-                show(now, entry, (before, state, first, sent, after - now, depth))
+                sent = office.next_id - first
+                show(now, entry, (before, state, first, sent, after - now, len(entries)))
             if flags & FLAG_ASK:
                 office.ledger.answer(number, None)
             if after - now > SLOW_S:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from actors.messages.envelope import BODY, TO, Envelope
+from actors.messages.envelope import BODY, TO, Envelope, Frame, FramePacker
 from actors.messages.redact import Redactor, paths
 from actors.runtime.ring import NO_OUTCOME, Loss, Outcome, RecordRing
 from actors.trace.record import (
@@ -51,16 +51,19 @@ class Tap:
         """Whether deliveries are to be shown at once."""
         return bool(self._prefixes) or self._log_mail
 
-    def keep_frame(self, data: bytes, count: int, secretive: list[msgspec.Struct]) -> None:
-        """Keep a frame in the ring, without the secrets of these messages in it."""
-        for message in secretive:
-            data = self._redactor.redact(message, data)
-        self.ring.keep_frame(data, count)
+    def keep_frame(self, data: bytes, frame: Frame, secretive: dict[int, msgspec.Struct]) -> None:
+        """Keep a frame in the ring, without the secrets of these messages, each by its place in the frame."""
+        if secretive:
+            clean = list(frame.envelopes)
+            for place, message in secretive.items():
+                clean[place] = self.redacted((clean[place], message, ""))
+            data = FramePacker(frame.process, frame.incarnation, frame.to_incarnation).pack(frame.first, clean)
+        self.ring.keep_frame(data)
 
     def lost(self, at: float, kind: Kind, subject: Subject, reason: str, outcome: Outcome = NO_OUTCOME) -> None:
         """Record a message that was not delivered."""
         loss = (at, kind, self.redacted(subject), subject[2], reason, outcome)
-        self.ring.keep(loss)
+        self.ring.keep_loss(loss)
         if self.watched:
             self._show(loss)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zmq
 
-FRAMES = 256  # frames that ZeroMQ itself may hold per direction; the true bounds count messages and lie above it
+FRAMES = 64  # frames that ZeroMQ itself may hold per direction; the true bounds count messages and lie above it
 MAX_FRAME_LEN = 64 * 1024 * 1024  # bytes; a frame beyond it closes its connection
 RECONNECT_MS, RECONNECT_MAX_MS = 10, 200
 LINGER_MS = 200  # how long a closing process waits for its last mail to leave
