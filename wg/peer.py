@@ -218,7 +218,7 @@ class Peer:
             self._outbox.send(via, datagrams)
 
     def _heard(self, via: Via, now: float) -> None:
-        report = self._paths[via.kind].heard(via.generation, now)
+        report = self._paths[via.kind].heard(via, now)
         if report is not None:
             self._outbox.reports.append(report)
 

@@ -52,19 +52,19 @@ class PeerPath:
         if self._sent_at is None:
             self._sent_at = now
 
-    def heard(self, generation: int, now: float) -> PathHeard | None:
+    def heard(self, via: Via, now: float) -> PathHeard | None:
         """Credit the path with a packet that came by this incarnation of it; the report is owed, unless None."""
         self.heard_at = now
-        if self.via is not None and self.via.generation == generation:
+        was_silent = False
+        if self._is_current(via):
             was_silent = self._silent
             self.expect_nothing()
-        else:
-            was_silent = False
-        self._reported = {of: at for of, at in self._reported.items() if now - at < HEARD_INTERVAL_S}
-        if generation in self._reported and not was_silent:
+        reported_at = self._reported.get(via.generation)
+        if reported_at is not None and now - reported_at < HEARD_INTERVAL_S and not was_silent:
             return None
-        self._reported[generation] = now
-        return PathHeard(peer=self._peer, path=self.kind, heard_at=now, generation=generation)
+        self._reported = {of: at for of, at in self._reported.items() if now - at < HEARD_INTERVAL_S}
+        self._reported[via.generation] = now
+        return PathHeard(peer=self._peer, path=self.kind, heard_at=now, generation=via.generation)
 
     def expect_nothing(self) -> None:
         """Forget what was sent: something was heard, or the path is a new one."""
@@ -93,3 +93,12 @@ class PeerPath:
         if isinstance(self.via, DirectVia):
             return DirectPath(ip=self.via.endpoint.ip, port=self.via.endpoint.port)
         return self._told
+
+    def _is_current(self, via: Via) -> bool:
+        """Return whether what came by `via` came the way that we send now.
+
+        On its link a peer counts without a relayed connection too: a relay server may call one absent who is there.
+        """
+        if isinstance(via, RelayedVia) and isinstance(self.via, RelayedVia):
+            return via.link == self.via.link and via.generation in (self.via.generation, 0)
+        return self.via is not None

@@ -8,7 +8,7 @@ from tests.wg.network import GENERATION, LINK, Network, Node, between, relayed
 from wg.datagrams import Endpoint, UdpBatch
 from wg.messages import MessageType, message_type
 from wg.paths import DirectPath
-from wg.reports import HandshakeCompleted, PathHeard, RekeyUnanswered
+from wg.reports import HandshakeCompleted, PathHeard, PathSilent, RekeyUnanswered
 from wg.tunnel import OTHER_PATH_WAIT
 
 ELSEWHERE = Endpoint("198.51.100.9", 4711)
@@ -154,6 +154,19 @@ def test_a_new_path_for_a_session_brings_none() -> None:
 
 
 # --- what is told ---
+
+
+@pytest.mark.parametrize(("link", "silent"), [(LINK, False), (LINK + 1, True)])
+def test_what_comes_by_the_link_in_use_ends_silence_without_a_connection_there(link: int, silent: bool) -> None:
+    net = Network()
+    a, b = net.connected()
+    b.uses(a, relayed())
+    b.path.handle_tun([between(b, a)], net.now)
+    a.path.handle_tun([between(a, b)], net.now)
+    (batch,) = a.path.output().udp
+    b.path.handle_relayed(a.key, link, 0, batch.datagrams, net.now)  # the relay server has called it absent
+    net.advance(2.0)
+    assert bool(b.told(PathSilent)) is silent
 
 
 def test_a_peer_that_takes_turns_on_two_links_is_reported_once_a_second_for_each() -> None:
