@@ -16,9 +16,10 @@ Activity = Literal["runnable", "waiting", "stopped", "gone"]
 
 FIRST_BACKOFF_S = 0.5  # of the second restart in a row; the first waits for nothing
 MAX_BACKOFF_S = 30.0
+STEADY_S = 10.0  # up for this long: started again at once, since waiting would only lengthen the outage
 HEALTHY_S = 60.0  # up for this long: the backoff starts anew
 RESTART_WINDOW_S = 300.0
-RESTARTS_IN_WINDOW = 5  # more of them: unhealthy, and tried at MAX_BACKOFF_S only
+RESTARTS_IN_WINDOW = 5  # more of them: unhealthy, and unless steady tried at MAX_BACKOFF_S only
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Child:
     incarnation: int
     state: ChildState
     since_at: float
+    up_at: float | None = None  # since when this incarnation has answered; None: it never has
     failures: int = 0  # in a row
     restarts: int = 0
     reason: str = ""  # of the last restart
@@ -107,6 +109,10 @@ class Child:
     def enter(self, state: ChildState, now: float) -> None:
         """Change to another kind of state."""
         self.state, self.since_at = state, now
+        if isinstance(state, Up):
+            self.up_at = now
+        elif isinstance(state, Starting):
+            self.up_at = None
 
     def judge(self, activity: Activity) -> str | None:
         """Weigh what the kernel says of a silent child.  Returns why it is hung, or None."""
@@ -132,7 +138,7 @@ class Child:
         self.failures += 1
         self.restarts += 1
         self.restarted_at.append(now)
-        if self.failures == 1:
+        if self.failures == 1 or self._up_for(STEADY_S, now):
             return 0.0
         full_s = min(FIRST_BACKOFF_S * 2.0 ** min(self.failures - 2, 16), MAX_BACKOFF_S)
         if self.unhealthy(now):
@@ -141,8 +147,11 @@ class Child:
 
     def note_health(self, now: float) -> None:
         """Forget the failures of one that has been up for long enough."""
-        if isinstance(self.state, Up) and now - self.since_at >= HEALTHY_S:
+        if self._up_for(HEALTHY_S, now):
             self.failures = 0
+
+    def _up_for(self, seconds: float, now: float) -> bool:
+        return self.up_at is not None and now - self.up_at >= seconds
 
     def unhealthy(self, now: float) -> bool:
         """Whether it was restarted more often of late than can pass for an accident."""

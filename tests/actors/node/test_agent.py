@@ -147,6 +147,18 @@ def test_one_that_was_healthy_for_a_minute_starts_again_at_once() -> None:
     assert story.starts(PACKET) == 5
 
 
+def test_one_that_did_its_work_for_a_while_starts_again_at_once_however_often() -> None:
+    story = Story().up()
+    for count in range(1, 11):
+        story.advance(11.0)
+        story.exit(PACKET)
+        assert story.starts(PACKET) == 1 + count
+        story.ready(PACKET)
+    assert child_status(story, PACKET).unhealthy
+    story.exit(PACKET)  # and now a short life
+    assert child_status(story, PACKET).state == "waiting"
+
+
 def test_more_than_five_restarts_in_five_minutes_are_unhealthy_until_time_has_passed() -> None:
     story = Story().up()
     for count in range(1, 7):
