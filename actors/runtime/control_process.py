@@ -56,6 +56,8 @@ class ControlProcess:
         try:
             for process, incarnation in told.others.items():
                 office.connect(process, incarnation)
+            # Every control process writes its own snapshot; only in control-0 is there something to tell STATUS.
+            office.add(STATUS.actor, Status(told.process), remake=lambda: Status(told.process))
             if told.process == CONTROL_0:
                 self._add_node()
             add_process_actor(office, ControlHost(office, self._make_peer, self._on_drain, self._started_at))
@@ -99,7 +101,6 @@ class ControlProcess:
             first = told.incarnation * LINKS_PER_INCARNATION + int((clock.now() - self._started_at) * 100)
             return Relays(relay.urls, controls, rng=self._rng, first_link=first)
 
-        office.add(STATUS.actor, Status(told.process), remake=lambda: Status(told.process))
         office.add(RELAYS.actor, relays(), remake=relays)
         office.add(SIGNAL.actor, Signal(section.url, controls), remake=lambda: Signal(section.url, controls))
         office.add(SIGNAL_LINK.actor, SignalLink(driver), remake=lambda: SignalLink(driver))
