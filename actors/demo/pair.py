@@ -82,7 +82,7 @@ class Pair:
 
     def __init__(self, purpose: str) -> None:
         self._network = Network(purpose)
-        self._directory = tempfile.TemporaryDirectory(prefix="homing-")
+        self._directory = tempfile.TemporaryDirectory(prefix=f"{self._network.prefix}-")
         self.directory = Path(self._directory.name)
         self.relay: subprocess.Popen[str] | None = None
         self.signal: subprocess.Popen[str] | None = None
