@@ -114,9 +114,11 @@ def encode_candidate(candidate: Candidate) -> str:
             parts += [key, value]
     text = " ".join(parts)
     try:
-        decode_candidate(text)
+        read = decode_candidate(text)
     except BadCandidate as error:
         raise LocalProtocolError(f"candidate of ours: {error}") from None
+    if (read.ufrag, read.cid) != (candidate.ufrag, candidate.cid):
+        raise LocalProtocolError("candidate of ours: ufrag or cid empty or with spaces; one word would do")
     return text
 
 
@@ -135,6 +137,7 @@ def decode_candidate(text: str) -> Candidate:
     first, component, transport, sent_priority, address, port, typ, kind = tokens[:8]
     if not FOUNDATION.fullmatch(first):
         raise _bad("foundation", first, "up to 32 letters, digits, + and /")
+    component_number = _digits("component", component, 5, 99999)
     if transport[:3].lower() != "udp":
         raise _bad("transport", transport, "udp")
     if typ != "typ":
@@ -148,7 +151,7 @@ def decode_candidate(text: str) -> Candidate:
         priority=_digits("priority", sent_priority, 10, MAX_PRIORITY) or priority(known),
         foundation=first,
         related=related,
-        component=_digits("component", component, 5, 99999),
+        component=component_number,
         **_extensions(extensions),
     )
 
