@@ -85,6 +85,7 @@ class Space:
     def remove(self) -> None:
         """Take it away."""
         subprocess.run(["ip", "netns", "del", self.name], check=True)
+        assert not Path("/run/netns", self.name).exists()
 
 
 class Agent:
