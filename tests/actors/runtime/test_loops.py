@@ -243,6 +243,17 @@ def test_the_bridge_runs_jobs_on_the_loop_in_order_with_one_wake_up_for_many() -
         assert loop.wake_ups == 1
 
 
+def test_the_bridge_wakes_the_loop_again_for_the_next_burst() -> None:
+    async def story() -> None:
+        ran: list[int] = []
+        bridge = Bridge(asyncio.get_running_loop())
+        for burst in range(3):
+            bridge.call(lambda burst=burst: ran.append(burst))  # type: ignore[misc]
+            await reached(lambda burst=burst: ran[-1:] == [burst])  # type: ignore[misc]
+
+    asyncio.run(story())
+
+
 def test_the_bridge_is_bounded_and_a_job_that_fails_stops_no_other() -> None:
     async def story() -> None:
         ran: list[int] = []

@@ -9,6 +9,7 @@ from actors.messages.envelope import WIRE_VERSION, FramePacker
 from actors.messages.peer import RelayEvidence
 from actors.messages.process import GapFound, StopActor
 from actors.runtime import links
+from actors.runtime.post_office import TURN_FRAMES
 from actors.runtime.supervision import ActorsFailing
 from config.keys import PublicKey
 from tests.actors.runtime.town import Collector, Doing, LookDue, Note, Poke, here, town
@@ -222,7 +223,28 @@ def test_state_that_piles_up_on_a_link_is_coalesced_and_its_newest_arrives() -> 
         place.until(lambda: len(hearing.heard) == 11)
         assert hearing.heard[-1].heard_at == 99.0
         assert control.status().overflow == {"path_heard coalesced": 99}
-        assert packet.status().gaps == 0
+        assert (packet.status().gaps, packet.status().dead_letters) == (0, {})
+
+
+def test_a_crowded_mailbox_stops_the_intake_until_it_is_worked_off() -> None:
+    with town() as place:
+        control, packet = place.pair()
+        collector = Collector()
+        packet.add("collector", collector)
+        mailbox = packet.shells["collector"].mailbox
+        mailbox.soft, mailbox.hard = 50, 100
+        for number in range(15_000):
+            control.post(here("collector", "packet"), Note(number=number))
+        deepest = 0
+
+        def done() -> bool:
+            nonlocal deepest
+            deepest = max(deepest, len(mailbox))
+            return len(collector.heard) == 15_000
+
+        place.until(done)
+        assert deepest <= mailbox.hard + links.BATCH * TURN_FRAMES  # what one turn takes in, and no more
+        assert collector.numbers == list(range(15_000))
 
 
 def test_mail_refused_on_a_link_shows_as_a_gap_where_it_does_not_arrive() -> None:

@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 import pytest
 
 from actors.addresses import PEERS
-from actors.effects import Address, Effect, Later
+from actors.effects import Address, Effect, Later, Machine
 from actors.messages.process import PeerFailed
 from actors.runtime import supervision
 from actors.runtime.post_office import PostOffice
+from actors.runtime.ring import NO_ENVELOPE
 from actors.runtime.supervision import ActorsFailing, Supervision, describe
 from config.keys import PublicKey
-from tests.actors.runtime.town import Collector, Doing, LookDue, Note, Poke, Town, here, town
+from tests.actors.runtime.town import Collector, Doing, Having, LookDue, Note, Poke, Town, here, town
 
 BOB = PublicKey("Ym9iYm9iYm9iYm9iYm9iYm9iYm9iYm9iYm9iYm9iYm8=")
 GROUP = f"peer/{BOB}"
@@ -62,6 +63,20 @@ def test_an_actor_starts_again_in_place_with_the_mail_that_waited() -> None:
         assert office.status().restarts == 1
 
 
+def test_mail_that_comes_while_an_actor_rests_waits_for_the_new_one() -> None:
+    with town() as place:
+        office = place.office()
+        first, second = Fragile(), Fragile()
+        office.add("fragile", first, remake=lambda: second)
+        office.post(here("fragile"), Note(number=0, text="poison"))
+        place.settle()
+        office.post(here("fragile"), Note(number=1))
+        place.settle()
+        assert (first.heard, second.heard) == ([], [])
+        rest(place)
+        assert (first.heard, second.numbers) == ([], [1])
+
+
 def test_poison_is_set_aside_and_never_delivered_again() -> None:
     with town() as place:
         office = place.office()
@@ -86,28 +101,19 @@ def test_quarantine_is_bounded() -> None:
         assert office.status().restarts == 2 * supervision.QUARANTINE_LEN
 
 
-def test_timers_of_a_failed_machine_are_forgotten_and_the_new_one_sets_its_own() -> None:
+def test_timers_of_a_failed_machine_are_forgotten() -> None:
     with town() as place:
-        office = place.office()
-        seen: list[Any] = []
+        office, at, again = place.office(), place.clock.now + 60.0, Collector()
 
         def does(message: Any, now: float) -> list[Effect]:
-            if isinstance(message, Poke):
-                raise ValueError("no")
-            seen.append(message)
-            return []
+            raise ValueError("no")
 
-        at = place.clock.now + 60.0
-        office.add(
-            "timed",
-            Doing(does, first=[Later(at, LookDue(number=1))]),
-            remake=lambda: Doing(does, first=[Later(at, LookDue(number=2))]),
-        )
+        office.add("timed", Doing(does, first=[Later(at, LookDue(number=1))]), remake=lambda: again)
         office.post(here("timed"), Poke())
         rest(place)
         place.clock.now = at
         place.settle()
-        assert seen == [LookDue(number=2)]
+        assert again.heard == []
 
 
 def test_an_actor_that_cannot_be_made_anew_ends_the_process() -> None:
@@ -194,6 +200,29 @@ def test_a_group_starts_anew_in_place_without_its_old_mail_and_timers() -> None:
         assert [machine.numbers for machine in made.values()] == [[5]] * 6
         assert all(ref.is_alive() for ref in refs)
         assert [office.shells[name].actor_ref for name in names] == refs
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_group_that_starts_anew_has_no_old_timers_and_no_old_mail(fails: bool) -> None:
+    with town() as place:
+        office, at, again = place.office(), place.clock.now + 60.0, Collector()
+        office.add(PEERS.actor, Failures())
+        old, broken = Collector(), Fragile()
+        first = Doing(lambda message, now: [], first=[Later(at, LookDue(number=1))])
+        office.add(f"{GROUP}/timed", first, group=GROUP)
+        office.add(f"{GROUP}/old", old, group=GROUP)
+        office.add(f"{GROUP}/broken", broken, group=GROUP)
+        if fails:
+            office.post(here(f"{GROUP}/broken"), Note(number=1, text="poison"))
+            place.settle()
+        office.shells[f"{GROUP}/old"].mailbox.put((NO_ENVELOPE, Note(number=9), "control-0"))
+        fresh: dict[str, Machine] = {f"{GROUP}/{name}": Collector() for name in ("timed", "broken")}
+        office.start_group(GROUP, {**fresh, f"{GROUP}/old": again})
+        place.clock.now = at
+        office.post(here(f"{GROUP}/old"), Note(number=2))
+        place.settle()
+        assert (old.heard, again.numbers) == ([], [2])
+        assert fresh[f"{GROUP}/timed"].state == Having(0)
 
 
 def test_a_group_may_start_with_others_than_before() -> None:
