@@ -9,6 +9,7 @@ with the same ones.  It parses nothing that comes from the network.
 """
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -68,7 +69,7 @@ Unavailable = (
 def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
     """Run an agent until it is told to stop, and return its exit code: 0 it has drained, 1 it could not start.
 
-    It is 1 too if the supervisor itself failed: the service manager starts another.
+    It is 1 too if the supervisor itself failed; the service manager starts another.
 
     `read_again` returns the configuration as its file says now, for SIGHUP; what it raises is told in the log, and the
     peers stay as they were.
@@ -101,14 +102,14 @@ def _open(config: NodeConfig, stack: ExitStack) -> Held:
     node = config.file.node
     user = resolve_user(node.user)
     run_dir = bootstrap.run_directory(config)
+    _refuse_if_running(run_dir)  # before its directory is handed to another user
     bootstrap.make_directory(run_dir, user)
     bootstrap.make_directory(bootstrap.state_directory(config), user)
     incarnation = int(clock.now() * 1000)
     try:
         office = PostOffice(SUPERVISOR, incarnation, run_dir)
-    except NameTaken:
-        pid = read_pid(run_dir, SUPERVISOR)
-        raise AlreadyRunning(f"already running, pid {pid}" if pid is not None else "already running") from None
+    except NameTaken:  # it was quicker
+        raise _already_running(run_dir) from None
     _remove(run_dir, SNAPSHOTS)  # of a run that was killed
     stack.callback(_clear, run_dir)
     stack.callback(office.close)
@@ -126,6 +127,25 @@ def _open(config: NodeConfig, stack: ExitStack) -> Held:
         udp_fds=tuple(each.fileno() for each in sockets),
         listen_port=sockets[0].getsockname()[1],
     )
+
+
+def _refuse_if_running(run_dir: Path) -> None:
+    """Raise AlreadyRunning if a supervisor holds the lock of its name there (transport/drivers/zmq.py)."""
+    try:
+        lock = os.open(run_dir / f"{SUPERVISOR}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # there is none, or what there is will be told when the directory is made
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _already_running(run_dir) from None
+    finally:
+        os.close(lock)
+
+
+def _already_running(run_dir: Path) -> AlreadyRunning:
+    pid = read_pid(run_dir, SUPERVISOR)
+    return AlreadyRunning(f"already running, pid {pid}" if pid is not None else "already running")
 
 
 class Supervisor:

@@ -111,6 +111,15 @@ def test_a_second_agent_of_the_node_is_refused(running: Agent) -> None:
     assert running.states() == {"packet": "up", "control-0": "up"}
 
 
+def test_a_refused_agent_of_another_user_takes_nothing_over(running: Agent) -> None:
+    before = running.config.read_text()
+    running.config.write_text(before.replace('user = "nobody"', 'user = "root"'))
+    done = subprocess.run(running.up_command(), capture_output=True, text=True, timeout=60, check=False)
+    running.config.write_text(before)
+    assert "already running" in done.stderr
+    assert running.run_dir.stat().st_uid == 65534
+
+
 def test_an_interface_that_somebody_deletes_comes_back(running: Agent) -> None:
     before = running.incarnations()["packet"]
     running.space.run("ip", "link", "del", INTERFACE)
