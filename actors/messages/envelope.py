@@ -74,11 +74,11 @@ def unpack_frame(data: bytes) -> Frame:
         raise BadFrame(f"{len(data)} bytes without a wire version; expected {WIRE_VERSION}")
     if fields[0] != WIRE_VERSION:
         raise BadFrame(f"wire version {fields[0]}; this one speaks {WIRE_VERSION}")
-    if tuple(map(type, fields)) != _FRAME_TYPES:
+    if tuple(map(type, fields)) != _FRAME_TYPES or not all(0 <= number <= MAX_ID for number in fields[2:5]):
         raise BadFrame(f"{len(data)} bytes that are no frame")
     return Frame(*fields[1:])
 
 
 def is_envelope(item: Any) -> bool:
     """Whether this item of a frame has an envelope's shape."""
-    return type(item) is tuple and tuple(map(type, item)) == _ENVELOPE_TYPES and 0 <= item[ID] <= MAX_ID
+    return type(item) is tuple and tuple(map(type, item)) == _ENVELOPE_TYPES and 0 <= item[ID] <= MAX_ID >= item[SEQ]

@@ -3,7 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.messages.envelope import WIRE_VERSION, BadFrame, Envelope, Frame, FramePacker, is_envelope, unpack_frame
+from actors.messages.envelope import (
+    ID,
+    SEQ,
+    WIRE_VERSION,
+    BadFrame,
+    Envelope,
+    Frame,
+    FramePacker,
+    is_envelope,
+    unpack_frame,
+)
 
 ENVELOPE: Envelope = ("peer/abc/guard", "peer/abc/conn", 7, 2**61 + 3, 2**61 + 2, 2**61, 1234.5, 1, b"\x81\xa4type")
 
@@ -53,6 +63,8 @@ def test_another_wire_version_is_refused_by_its_number() -> None:
         [WIRE_VERSION, "control-0", "1", 1, 1, []],
         [WIRE_VERSION, "control-0", 1, 1, 1, {}],
         [True, "control-0", 1, 1, 1, []],
+        [WIRE_VERSION, "control-0", -1, 1, 1, []],
+        [WIRE_VERSION, "control-0", 1, 1, 2**63, []],
         {},
         None,
     ],
@@ -67,6 +79,13 @@ def test_an_envelope_with_one_field_of_another_type_is_none(place: int) -> None:
     fields: list[object] = list(ENVELOPE)
     assert is_envelope(tuple(fields))
     fields[place] = None
+    assert not is_envelope(tuple(fields))
+
+
+@pytest.mark.parametrize("place", [SEQ, ID])
+def test_an_envelope_whose_numbers_are_too_large_is_none(place: int) -> None:
+    fields: list[object] = list(ENVELOPE)
+    fields[place] = 2**63
     assert not is_envelope(tuple(fields))
 
 

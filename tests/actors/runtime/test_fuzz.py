@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.messages.envelope import WIRE_VERSION, FramePacker
+from actors.messages.envelope import MAX_ID, WIRE_VERSION, FramePacker
 from actors.runtime.post_office import PostOffice
 from tests.actors.runtime.town import Collector, Note, Town, town
 from transport.drivers.zmq import Sender, ipc, mail_name
@@ -86,6 +86,16 @@ def test_the_reception_itself_never_raises() -> None:
         office._reception.take(FramePacker("fresh", 1, 1).pack(1, [fresh_note()]))
         assert office.shells["collector"].run(1) == 1
         assert office.status().delivered == before + 1
+
+
+def test_a_gap_of_any_size_is_told() -> None:
+    with town() as place:
+        office, _ = prepared(place)
+        for first in (1, MAX_ID, 0):
+            office._reception.take(FramePacker("control-1", 1, 1).pack(first, [fresh_note()]))
+        place.settle()
+        assert office.status().gaps == 2
+        assert office.wards.failures == 0
 
 
 def test_a_sender_of_a_thousand_names_is_bounded() -> None:
