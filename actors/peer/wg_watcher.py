@@ -220,7 +220,7 @@ class WgWatcher:
         if not isinstance(state, Proving | Probing) or answered.token not in state.probes.tokens:
             return []  # to a probe of a series that has ended
         self._ours, self._rtt_s = True, answered.rtt_s
-        return self._hear(now) if answered.path == state.watch.path else []
+        return self._on_heard(answered.path, answered.generation, now)
 
     def _on_heard(self, path: PathKind, generation: int, heard_at: float) -> list[Effect]:
         state = self.state
@@ -275,13 +275,14 @@ class WgWatcher:
         return self._probe_from(now if self._ours else silent.sent_at + ONE_WAY_S, why, now)
 
     def _on_hint(self, why: str, fresh_s: float, now: float) -> list[Effect]:
-        state = self.state
-        if not isinstance(state, Proven) or now - state.heard_at < fresh_s:
-            return []  # in doubt already, or beyond it
-        return self._probe_from(now, why, now)
+        match self.state:
+            case Proven(heard_at=heard_at) | Probing(heard_at=heard_at, probes=Probes(sent=0)):
+                return self._probe_from(now, why, now) if now - heard_at >= fresh_s else []
+            case _:
+                return []  # probed already, or nothing to probe
 
     def _probe_from(self, first_at: float, why: str, now: float) -> list[Effect]:
-        assert isinstance(self.state, Proven), self.state
+        assert isinstance(self.state, Proven | Probing), self.state
         if not self._probing:
             return []  # the age of the handshake decides alone
         self.state = Probing(self.state.watch, self.state.heard_at, Probes(first_at), doubtful=False, why=why)

@@ -155,6 +155,16 @@ def test_an_echo_that_was_not_sent_proves_nothing() -> None:
     assert bench.mail(TO.conn) == []
 
 
+def test_an_echo_that_came_back_over_an_older_connection_does_not_prove_the_new_one() -> None:
+    bench = watcher()
+    bench.tell(WATCH)
+    [probe] = probes(bench)
+    bench.tell(EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=G - 1))
+    assert bench.mail(TO.conn) == []
+    bench.tell(EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=0))
+    assert [type(mail) for mail in bench.mail(TO.conn)] == [PathProven]
+
+
 def test_a_path_that_is_never_proven_is_evidence_and_each_next_one_is_given_longer() -> None:
     bench = watcher()
     limits = []
@@ -327,6 +337,16 @@ def test_one_way_silence_of_a_foreign_peer_is_healthy() -> None:
     bench.tell(heard(bench))
     bench.advance(20)
     assert bench.mail(TUNNELS) == []
+
+
+def test_a_hint_ends_that_patience() -> None:  # recovery R4, R12
+    for hint in (HINT, OutsideEvent(kind="resumed"), GivenUp(peer=BOB)):
+        bench = proven(ours=False)
+        bench.advance(30)
+        bench.tell(silent(bench))
+        assert bench.mail(TUNNELS) == []
+        bench.tell(hint, hint)
+        assert bench.mail(TUNNELS) == [InitiateHandshake(peer=BOB)]
 
 
 def test_then_it_is_probed_by_handshakes() -> None:
