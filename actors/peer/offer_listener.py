@@ -219,6 +219,7 @@ class OfferListener:
         if self._remote is not None and self._remote.ours:
             return []  # ours never say it, and keep their paths up
         self._remote = None  # so that its next offer is news, and wakes the guard
+        self.relay_turns.waiting = self.ice_turns.waiting = None  # what it said before; answered already
         idle = RemoteIdle(peer=self._peer)
         return [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
 

@@ -177,7 +177,7 @@ class RelayWorker:
         if self._server_for(turn) not in (None, state.url):
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
-        return [Later(now + TURN_S, OpenDue())]
+        return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
 
     def _reuse(self, state: Open, turn: RelayTurn, now: float) -> list[Effect]:
         url = self._server_for(turn)
@@ -240,6 +240,8 @@ class RelayWorker:
                     self._evidence = evidence.reason
                 return []  # the other generations are gone already
             case Closing():
+                if state.lost is not None and evidence.generation in (0, state.generation):
+                    self.state = replace(state, distress=True)
                 return []  # the close that it asks for is on its way
             case _:
                 assert_never(state)
@@ -308,7 +310,7 @@ class RelayWorker:
         match state:
             case Closing():
                 return self._on_close_done(state, now)
-            case Opening(turn=int() as turn):
+            case Opening(turn=int() as turn) if now < state.since_at + OPEN_S:
                 self.state = replace(state, turn=None)
                 reason = f"the remote has not come to relay {state.url} yet"
                 return [
@@ -317,7 +319,7 @@ class RelayWorker:
                     *self._end(turn, "failed", reason),
                 ]
             case Opening():
-                return self._close(state.generation, turn=None, lost=None, distress=False, now=now)
+                return self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
             case Closed() | Open():
                 raise AssertionError(state)
             case _:

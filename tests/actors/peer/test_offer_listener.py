@@ -164,6 +164,16 @@ def test_go_idle_of_a_foreign_peer_is_told_and_its_next_offer_is_news() -> None:
     assert bench.mail(TO.guard) == [RemoteKnown(peer=BOB, ours=False, ice=False)]
 
 
+def test_an_offer_that_waits_while_the_remote_goes_idle_is_not_worked_on() -> None:
+    bench = listening()
+    bench.tell(offer(1, ours=False), offer(2, ours=False), GoIdleReceived(peer=BOB, nonce=b"i" * 24))
+    bench.tags()
+    bench.tell(done(1), IceTurnDone(peer=BOB, turn=1, outcome="taken"))
+    assert bench.tags() == []
+    bench.tell(offer(3, ours=False))
+    assert [turn.turn for turn in relay_turns(bench)] == [3]
+
+
 def test_go_idle_in_the_name_of_one_of_ours_is_nothing() -> None:
     bench = listening()
     bench.tell(offer(1))

@@ -252,6 +252,17 @@ def test_evidence_after_reuse_and_reuse_after_evidence_end_alike() -> None:  # r
     assert requests(first) == requests(second) == [("CloseRelayed", FIRST), ("OpenRelayed", FIRST + 1)]
 
 
+def test_evidence_that_meets_a_close_for_another_reason_is_distress_all_the_same() -> None:  # recovery R6
+    bench = open_worker()
+    bench.tell(turn(2, OTHER), evidence(FIRST - 1))
+    bench.tell(evidence(FIRST), evidence(FIRST), closed(FIRST))
+    assert [type(mail) for mail in bench.mail(TO.ice_worker)] == [Distress]
+    assert requests(bench) == [("CloseRelayed", FIRST), ("OpenRelayed", FIRST + 1)]
+    bench = open_worker()
+    bench.tell(turn(2, OTHER), evidence(FIRST - 1), closed(FIRST))
+    assert bench.mail(TO.ice_worker) == []
+
+
 def test_evidence_about_an_older_incarnation_is_dropped() -> None:
     bench = open_worker()
     bench.tell(evidence(FIRST - 1))

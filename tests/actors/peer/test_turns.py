@@ -20,9 +20,10 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.peer.offer_listener import OfferListener
-from actors.peer.relay_worker import Closed, Closing, Open, Opening, RelayWorker
+from actors.peer.relay_worker import OPEN_S, Closed, Closing, Open, Opening, RelayWorker
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO, offer
 from tests.kit.bench import Bench
+from tests.kit.world import World
 from transport.signal.messages import PostDescription
 
 HOME_UP = HomeRelayChanged(url=HOME, server_ip=None)
@@ -192,6 +193,24 @@ def test_without_evidence_nothing_is_ever_closed(steps: list[str]) -> None:  # r
     assert pair.asked == [1]
     assert pair.closes == []
     assert set(pair.outcomes) <= {"opened", "reused"}
+
+
+def test_offers_that_keep_coming_do_not_prolong_an_opening_that_nobody_answers() -> None:
+    world = World()
+    listener = OfferListener(BOB, TO, first_offer_id=1, listen_port=0, version="0.1.0", home=HOME_UP)
+    worker = RelayWorker(BOB, TO, controller=False, first_generation=1, home_url=HOME, rng=Random(1))
+    world.add({TO.offer_listener: listener, TO.relay_worker: worker})
+    begun, number = world.now, 0
+    while not any(isinstance(mail, CloseRelayed) for mail in world.mail(RELAYS)):
+        assert world.now - begun < OPEN_S + 1
+        number += 1
+        world.post(TO.offer_listener, offer(number))
+        world.run_for(1.0)
+    assert world.now - begun > OPEN_S - 1
+    world.post(TO.relay_worker, RelayedCloseDone(peer=BOB, generation=1))
+    world.run_for(0.0)
+    assert [type(mail) for mail in world.mail(RELAYS)] == [OpenRelayed]
+    assert listener.relay_turns.in_hand is not None  # the turn waits for what comes of that
 
 
 class Chasers:
