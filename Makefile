@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
-APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor
+APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd
 
 .PHONY: help install apt demo test lint unit bench lock proto clean
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from loguru import logger
 
-from actors.addresses import AGENT, CONTROL_0, PEERS, RELAYS, SIGNAL, SIGNAL_LINK, STATUS, control_processes
+from actors.addresses import AGENT, CONTROL_0, PACKET, PEERS, RELAYS, SIGNAL, SIGNAL_LINK, STATUS, control_processes
 from actors.effects import Address, Machine
 from actors.messages.process import ProcessReady, ProcessRestarted, StartPeer
 from actors.messages.status import Snapshot
@@ -96,15 +96,18 @@ class ControlProcess:
             office.outlet("signal"),
         )
 
-        def relays() -> Relays:
+        # Known at the start; what is made anew later takes the first restart that it hears of for one.
+        packet = told.others.get(PACKET, 0)
+
+        def relays(packet_incarnation: int = 0) -> Relays:
             # Never a number that an earlier incarnation, or an earlier machine of this one, has given to a link.
             first = told.incarnation * LINKS_PER_INCARNATION + int((clock.now() - self._started_at) * 100)
-            return Relays(relay.urls, controls, rng=self._rng, first_link=first)
+            return Relays(relay.urls, controls, rng=self._rng, first_link=first, packet_incarnation=packet_incarnation)
 
-        office.add(RELAYS.actor, relays(), remake=relays)
+        office.add(RELAYS.actor, relays(packet), remake=relays)
         office.add(SIGNAL.actor, Signal(section.url, controls), remake=lambda: Signal(section.url, controls))
         office.add(SIGNAL_LINK.actor, SignalLink(driver), remake=lambda: SignalLink(driver))
-        office.add(PEERS.actor, Peers(controls, rng=self._rng))
+        office.add(PEERS.actor, Peers(controls, rng=self._rng, packet_incarnation=packet))
         driver.start()
 
     def _make_peer(self, request: StartPeer) -> dict[str, Machine]:

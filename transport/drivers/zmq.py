@@ -19,7 +19,7 @@ import zmq
 
 FRAMES = 64  # frames that ZeroMQ itself may hold per direction; the true bounds count messages and lie above it
 MAX_FRAME_LEN = 64 * 1024 * 1024  # bytes; a frame beyond it closes its connection
-RECONNECT_MS, RECONNECT_MAX_MS = 10, 200
+RECONNECT_MS, RECONNECT_MAX_MS = 10, 20
 LINGER_MS = 200  # how long a closing process waits for its last mail to leave
 ENDPOINT_MAX_LEN = 107  # bytes of a Unix socket's path
 
