@@ -1,0 +1,83 @@
+"""The kernel's own word about addresses, in a network namespace, asked without privilege."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from transport.ice.candidates import AddressRules
+from transport.ice.interfaces import DEPRECATED, TEMPORARY, InterfaceAddress, InterfaceRules, host_addresses
+
+pytestmark = pytest.mark.netns
+
+ASK = """
+import os, sys, msgspec
+from transport.drivers.interfaces import read_addresses
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.stdout.buffer.write(msgspec.json.encode(read_addresses()))
+"""
+
+
+@pytest.fixture
+def space() -> Iterator[str]:
+    name = f"stun-if-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def ip(space: str, command: str) -> None:
+    subprocess.run(["ip", "-n", space, *command.split()], check=True)
+
+
+def ask(space: str) -> list[InterfaceAddress]:
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", ASK]
+    answer = subprocess.run(command, check=True, capture_output=True).stdout
+    return msgspec.json.decode(answer, type=list[InterfaceAddress])
+
+
+def test_addresses_come_with_their_interfaces_and_flags(space: str) -> None:
+    ip(space, "link set lo up")
+    ip(space, "link add eth0 type veth peer name eth1")
+    ip(space, "link add eth2 type veth peer name eth3")
+    ip(space, "tuntap add home7 mode tun")
+    for name in ("eth0", "eth1", "eth2", "home7"):
+        ip(space, f"link set {name} up")
+    ip(space, "addr add 192.0.2.1/24 dev eth0")
+    ip(space, "addr add 192.0.2.2/24 dev eth0")
+    ip(space, "addr add 198.51.100.1 peer 198.51.100.9 dev eth1")
+    ip(space, "addr add 2001:db8::1/64 dev eth0 nodad")
+    ip(space, "addr add 2001:db8::2/64 dev eth0 nodad preferred_lft 0")
+    ip(space, "addr add 10.77.0.1/24 dev home7")
+    ip(space, "addr add 203.0.113.1/24 dev eth2")
+    found = ask(space)
+
+    told = {one.ip: one for one in found if not one.ip.startswith("fe80:")}
+    assert {ip: (one.interface, one.prefix_len, one.kind, one.running) for ip, one in told.items()} == {
+        "127.0.0.1": ("lo", 8, "", True),
+        "::1": ("lo", 128, "", True),
+        "192.0.2.1": ("eth0", 24, "veth", True),
+        "192.0.2.2": ("eth0", 24, "veth", True),
+        "198.51.100.1": ("eth1", 32, "veth", True),
+        "2001:db8::1": ("eth0", 64, "veth", True),
+        "2001:db8::2": ("eth0", 64, "veth", True),
+        "10.77.0.1": ("home7", 24, "tun", False),
+        "203.0.113.1": ("eth2", 24, "veth", False),
+    }
+    assert told["2001:db8::2"].flags & DEPRECATED
+    assert told["192.0.2.2"].flags & TEMPORARY  # a second one, in IPv4
+    hosts = host_addresses(found, InterfaceRules("homing0", AddressRules()))
+    assert sorted(one.ip for one in hosts.used) == ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1"]
+
+
+def test_an_answer_of_many_datagrams_is_read_whole(space: str) -> None:
+    ip(space, "link add eth0 type veth peer name eth1")
+    addresses = [f"10.{high}.{low}.1" for high in range(4) for low in range(250)]
+    batch = "".join(f"addr add {one}/24 dev eth0\n" for one in addresses)
+    subprocess.run(["ip", "-n", space, "-batch", "-"], input=batch, text=True, check=True)
+    assert {one.ip for one in ask(space)} >= set(addresses)

@@ -1,0 +1,143 @@
+"""Netlink dumps: requests as the kernel wants them, answers as it gives them, and bytes from anywhere."""
+
+import contextlib
+import struct
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport.ice.rtnetlink import ADDRESSES, LINKS, BadNetlink, Dump, Link, addresses_in, dump_request, links_in
+
+DONE, ERROR = 3, 2
+UP, RUNNING = 0x1, 0x40
+ETH0 = {2: Link("eth0", "", True)}
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def message(kind: int, body: bytes, *, sequence: int = 7, flags: int = 2) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) % 4)
+
+
+def link(index: int, name: str, *attributes: bytes, flags: int = UP | RUNNING) -> bytes:
+    return struct.pack("=BxHiII", 0, 1, index, flags, 0) + attribute(3, name.encode() + b"\0") + b"".join(attributes)
+
+
+def address(ip: str, *attributes: bytes, index: int = 2, flags: int = 0x80) -> bytes:
+    packed = ip_address(ip).packed
+    family, prefix_len = (2, 24) if len(packed) == 4 else (10, 64)
+    return struct.pack("=BBBBI", family, prefix_len, flags, 0, index) + attribute(1, packed) + b"".join(attributes)
+
+
+def test_a_request_asks_for_everything() -> None:
+    assert dump_request(LINKS, 7) == struct.pack("=IHHII", 32, 18, 0x301, 7, 0) + bytes(16)
+    assert dump_request(ADDRESSES, 8) == struct.pack("=IHHII", 24, 22, 0x301, 8, 0) + bytes(8)
+
+
+def test_an_answer_comes_in_several_datagrams() -> None:
+    dump = Dump(LINKS, 7)
+    dump.receive_data(message(LINKS, link(1, "lo")) + message(LINKS, link(2, "eth0")))
+    assert not dump.done
+    dump.receive_data(message(LINKS, link(3, "eth1")))
+    dump.receive_data(message(DONE, bytes(4)))
+    assert dump.done
+    assert not dump.interrupted
+    assert [one.name for one in links_in(dump.bodies).values()] == ["lo", "eth0", "eth1"]
+
+
+def test_an_answer_to_another_request_is_passed_over() -> None:
+    dump = Dump(ADDRESSES, 7)
+    dump.receive_data(message(ADDRESSES, address("192.0.2.1"), sequence=5) + message(DONE, bytes(4), sequence=5))
+    dump.receive_data(message(LINKS, link(1, "lo")))
+    assert (dump.done, dump.bodies) == (False, [])
+
+
+def test_an_answer_that_was_interrupted_says_so() -> None:
+    dump = Dump(ADDRESSES, 7)
+    dump.receive_data(message(ADDRESSES, address("192.0.2.1"), flags=2 | 0x10))
+    assert dump.interrupted
+
+
+def test_a_refusal_is_an_error_of_the_system() -> None:
+    with pytest.raises(PermissionError):
+        Dump(LINKS, 7).receive_data(message(ERROR, struct.pack("=i", -1) + bytes(16)))
+
+
+def test_links_are_told_by_name_kind_and_carrier() -> None:
+    wireguard = attribute(18 | 0x8000, attribute(1, b"wireguard\0") + attribute(2, b"xyz"))
+    bodies = [link(1, "lo"), link(5, "wg7", wireguard), link(6, "eth1", flags=UP), link(7, "eth2", flags=RUNNING)]
+    assert links_in(bodies) == {
+        1: Link("lo", "", True),
+        5: Link("wg7", "wireguard", True),
+        6: Link("eth1", "", False),
+        7: Link("eth2", "", False),
+    }
+
+
+def test_addresses_are_told_with_their_interface() -> None:
+    bodies = [
+        address("192.0.2.1"),
+        address("2001:db8::1", attribute(8, struct.pack("=I", 0x304))),  # flags that do not fit a byte
+        address("198.51.100.9", attribute(2, ip_address("198.51.100.1").packed)),  # the other end, and ours
+    ]
+    told = [(one.interface, one.index, one.ip, one.prefix_len, one.flags) for one in addresses_in(bodies, ETH0)]
+    assert told == [
+        ("eth0", 2, "192.0.2.1", 24, 0x80),
+        ("eth0", 2, "2001:db8::1", 64, 0x304),
+        ("eth0", 2, "198.51.100.1", 24, 0x80),
+    ]
+
+
+def test_what_is_no_address_of_a_known_link_is_passed_over() -> None:
+    other_family = struct.pack("=BBBBI", 17, 0, 0, 0, 2) + attribute(1, bytes(4))
+    no_address = struct.pack("=BBBBI", 2, 24, 0, 0, 2)
+    long_prefix = struct.pack("=BBBBI", 2, 33, 0, 0, 2) + attribute(1, bytes(4))
+    assert addresses_in([address("192.0.2.1", index=9), other_family, no_address, long_prefix], ETH0) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x10\0\0\0",
+        message(LINKS, b"")[:-1],
+        struct.pack("=IHHII", 15, LINKS, 0, 7, 0),
+        struct.pack("=IHHII", 0, LINKS, 0, 7, 0),
+        struct.pack("=IHHII", 0xFFFFFFFF, LINKS, 0, 7, 0),
+    ],
+)
+def test_lengths_are_not_believed(data: bytes) -> None:
+    with pytest.raises(BadNetlink, match="netlink"):
+        Dump(LINKS, 7).receive_data(data)
+
+
+@pytest.mark.parametrize("value", [b"\0\0\1\0", b"\3\0\1\0", b"\xff\xff\1\0"])
+def test_lengths_of_attributes_are_not_believed(value: bytes) -> None:
+    with pytest.raises(BadNetlink, match="attribute"):
+        links_in([link(1, "lo", value)])
+    with pytest.raises(BadNetlink, match="attribute"):
+        addresses_in([address("192.0.2.1", value)], ETH0)
+
+
+@given(st.binary(max_size=120), st.sampled_from([LINKS, ADDRESSES]))
+def test_any_bytes_are_an_answer_or_bad(data: bytes, kind: int) -> None:
+    for datagram in (data, message(kind, data), message(DONE, data)):
+        with contextlib.suppress(BadNetlink, OSError):
+            dump = Dump(kind, 7)
+            dump.receive_data(datagram)
+    with contextlib.suppress(BadNetlink):
+        links_in([data])
+    with contextlib.suppress(BadNetlink):
+        addresses_in([data], ETH0)
+
+
+@given(st.binary(max_size=60), st.booleans(), st.integers(0, 255), st.integers(0, 255))
+def test_any_attributes_are_read_or_bad(data: bytes, six: bool, prefix_len: int, flags: int) -> None:
+    with contextlib.suppress(BadNetlink):
+        head = struct.pack("=BBBBI", 10 if six else 2, prefix_len, flags, 0, 2)
+        for kind in (1, 2):
+            found = addresses_in([head + attribute(kind, data[:16]) + data], ETH0)
+            assert all(ip_address(one.ip).max_prefixlen >= one.prefix_len for one in found)
