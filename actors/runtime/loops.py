@@ -140,7 +140,8 @@ class LoopDriver:
         if office.wards.fatal is not None:
             self._end(office.wards.fatal)
             return
-        office.serve_tap()  # publishing may have taken the edge of its descriptor
+        if office.show is not None:
+            office.serve_tap()  # publishing may have taken the edge of its descriptor
         if busy:
             self._wake()
             return

@@ -345,8 +345,11 @@ def test_a_removed_actor_is_a_stranger_and_its_mail_is_dead() -> None:
     with town() as place:
         office = place.office()
         ref = office.add("collector", Collector())
+        office.post(here("collector"), Note(number=0))
+        place.settle()
         office.post(here("collector"), Note(number=1))
         office.remove("collector")
+        assert all("collector" not in arrivals.pairs for arrivals in office._reception._senders.values())
         place.settle()
         assert not ref.is_alive()
         assert office.status().dead_letters == {"unknown actor": 1}
