@@ -14,6 +14,7 @@ class OutsideEvent(msgspec.Struct, frozen=True, kw_only=True, tag="outside_event
 
     kind: Literal["signal_connected", "relay_connected", "network_changed", "resumed", "configuration_changed"]
     detail: str = ""
+    spread_s: float = 0.0  # over how long the peers' offers spread; PEERS fills it in
 
 
 # --- signal ---

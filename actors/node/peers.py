@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar, assert_never
 
+import msgspec
+
 from actors.addresses import (
     PACKET,
     RELAY_LINKS,
@@ -63,6 +65,7 @@ from wg.paths import RelayedPath
 SNAPSHOT_S = 1.0  # that the packet process may take to tell what it holds
 STARTS_AT_ONCE = 50
 START_PAUSE_S = 0.05  # between so many
+OFFERS_PER_S = 1000.0  # at the most, of peers that all offer for one reason
 FIRST_RESTART_S = 0.2  # after a failure; doubles
 LONGEST_RESTART_S = 30.0
 JITTER = (0.5, 1.0)
@@ -160,7 +163,8 @@ class Peers:
                 self._home = message
                 return [effect for peer in self._started() for effect in self._tell_home(peer)]
             case OutsideEvent():
-                return [effect for peer in self._started() for effect in self._tell_event(peer, message)]
+                spread = msgspec.structs.replace(message, spread_s=len(self._entries) / OFFERS_PER_S)
+                return [effect for peer in self._started() for effect in self._tell_event(peer, spread)]
             case _:
                 assert_never(message)
 
@@ -286,6 +290,8 @@ class Peers:
             effects += [*self._tell_watchers(peer, restarted), *self._tell_worker(peer, restarted)]
         if entry.run.home != self._home:
             effects += self._tell_home(peer)
+            if self._home.url is not None:
+                effects += self._tell_event(peer, OutsideEvent(kind="relay_connected", detail=self._home.url))
         entry.run = Started(self._home, self._packet)
         return effects
 

@@ -1,7 +1,8 @@
 """Which offers count, who must hear of them, and what our own say.
 
     Listening --SendOffer, while our home relay is down--> Holding
-        ^---HomeRelayChanged(url), HoldDue: the offer goes out--/
+        ^---HoldDue: it goes out---------------------------/
+        ^---HomeRelayChanged(url): the guard asks anew-----/
 
     offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
                  \\--> ICE:   the same                              --IceTurnDone---> the next
@@ -143,7 +144,8 @@ class OfferListener:
             case SendOffer():
                 return self._on_send_offer(message, now)
             case HoldDue():
-                return self._release()
+                self.state = Listening()
+                return self._offer()
             case RelayTurnDone():
                 relay_turn = self.relay_turns.done(message.turn)
                 return [self._to.relay_worker.send(relay_turn)] if relay_turn is not None else []
@@ -157,8 +159,7 @@ class OfferListener:
                 self._relay_generation = message.generation
                 return []
             case HomeRelayChanged():
-                self._home = message
-                return self._release() if message.url is not None else []
+                return self._on_home_changed(message)
             case _:
                 assert_never(message)
 
@@ -224,22 +225,20 @@ class OfferListener:
         return [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
 
     def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:
-        match self.state:
-            case Holding():
-                return []  # one offer is owed already, and says whatever is true when it goes
-            case Listening():
-                if self._home.url is not None:
-                    return self._offer()
-                self.state = Holding(request.reason)
-                return [Later(now + HOLD_S, HoldDue())]
-            case _:
-                assert_never(self.state)
+        if self._home.url is not None:
+            return self._offer()
+        if isinstance(self.state, Holding):
+            return []  # one offer is owed already, and says whatever is true when it goes
+        self.state = Holding(request.reason)
+        return [Later(now + HOLD_S, HoldDue())]
 
-    def _release(self) -> list[Effect]:
-        if not isinstance(self.state, Holding):
-            return []  # no offer is kept back
+    def _on_home_changed(self, home: HomeRelayChanged) -> list[Effect]:
+        """Take note of our home relay; the guard hears of it too, and asks anew for what is owed still."""
+        self._home = home
+        if home.url is None:
+            return []
         self.state = Listening()
-        return [Cancel(HoldDue), *self._offer()]
+        return [Cancel(HoldDue)]
 
     def _offer(self) -> list[Effect]:
         self._unanswered += 1

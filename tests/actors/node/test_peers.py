@@ -40,6 +40,7 @@ from actors.messages.process import (
 from actors.messages.status import PeerStatus
 from actors.node.peers import (
     FAILURES,
+    OFFERS_PER_S,
     PARK_S,
     SNAPSHOT_S,
     STARTS_AT_ONCE,
@@ -188,8 +189,10 @@ def test_what_changed_before_the_actors_were_there_is_made_up_for() -> None:
         "ProcessRestarted",  # conn, watcher, relay worker: in this order
         "ProcessRestarted",
         "ProcessRestarted",
+        "HomeRelayChanged",  # relay worker, offer listener
         "HomeRelayChanged",
-        "HomeRelayChanged",
+        "OutsideEvent",  # watcher, guard
+        "OutsideEvent",
     ]
     bench.tell(PeerStarted(peer=ALICE))
     assert bench.tags() == []
@@ -198,10 +201,18 @@ def test_what_changed_before_the_actors_were_there_is_made_up_for() -> None:
 def test_the_home_relay_and_outside_events_go_to_whom_they_concern() -> None:
     bench = running(ALICE)
     to = peer_addresses(ALICE)
-    event = OutsideEvent(kind="signal_connected")
-    bench.tell(HOME, event)
+    bench.tell(HOME, OutsideEvent(kind="signal_connected"))
+    event = OutsideEvent(kind="signal_connected", spread_s=1 / OFFERS_PER_S)
     assert bench.mail(to.relay_worker) == bench.mail(to.offer_listener) == [HOME]
     assert bench.mail(to.guard) == bench.mail(to.wg_watcher) == [event]
+
+
+def test_the_more_peers_the_longer_they_take_to_act_on_an_event() -> None:
+    keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(1000)]
+    bench = running(*keys[:STARTS_AT_ONCE])
+    bench.tell(configured(*keys), OutsideEvent(kind="signal_connected"))
+    [event] = bench.mail(peer_addresses(keys[0]).guard)
+    assert event.spread_s == 1000 / OFFERS_PER_S
 
 
 def test_a_restarted_packet_process_is_configured_before_anybody_uses_it() -> None:

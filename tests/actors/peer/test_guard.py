@@ -84,10 +84,22 @@ def test_an_outside_event_starts_the_backoff_anew() -> None:
     bench = started()
     waits(bench, 7)
     bench.tell(OutsideEvent(kind="signal_connected"))
-    assert waits(bench, 2)[0] < 0.5
+    assert bench.mail(TO.offer_listener) == [SendOffer(peer=BOB, reason="signal_connected")]
     bench.tell(READY, OutsideEvent(kind="signal_connected"))
     bench.advance(100)
     assert bench.mail(TO.offer_listener) == []  # what is proven is the watcher's
+
+
+def test_the_peers_of_a_node_act_on_an_event_one_after_another() -> None:  # S5
+    offered = []
+    for seed in range(100):
+        bench = Bench(Guard(BOB, offers=TO.offer_listener, rng=Random(seed)))
+        waits(bench, 6)
+        bench.tell(OutsideEvent(kind="relay_connected", spread_s=10.0))
+        offered.append(waits(bench, 1)[0])
+    assert max(offered) <= 10.02
+    for begin in range(10):
+        assert 2 <= sum(begin <= at < begin + 1 for at in offered) <= 25
 
 
 def test_an_idle_remote_gets_no_offers_until_there_is_traffic() -> None:
