@@ -222,14 +222,20 @@ class Peers:
         ]
 
     def _on_snapshot(self, snapshot: TunnelsSnapshot | RelayLinksSnapshot, now: float) -> list[Effect]:
+        effects: list[Effect] = []
         match self.state, snapshot:
-            case Asking(until, _, relays), TunnelsSnapshot():
+            case Asking(until, _, relays), TunnelsSnapshot(tunnels=tunnels):
                 self.state = Asking(until, snapshot, relays)
-            case Asking(until, tunnels, _), RelayLinksSnapshot():
-                self.state = Asking(until, tunnels, snapshot)
+                # Taken out of the configuration while nobody here could say so.
+                gone = [tunnel.peer for tunnel in tunnels if tunnel.peer not in self._entries]
+                effects = [TUNNELS.send(RemovePeer(peer=peer)) for peer in gone]
+            case Asking(until, told, _), RelayLinksSnapshot():
+                self.state = Asking(until, told, snapshot)
             case _:
                 return []  # somebody else asked, or it came too late
-        return self._start_due(now) if self.state.tunnels is not None and self.state.relays is not None else []
+        if self.state.tunnels is None or self.state.relays is None:
+            return effects
+        return [*effects, *self._start_due(now)]
 
     def _on_due(self, now: float) -> list[Effect]:
         if isinstance(self.state, Asking):
@@ -237,14 +243,14 @@ class Peers:
         return self._look(now)
 
     def _start_due(self, now: float) -> list[Effect]:
-        """Start peers whose time has come, some at a time, with the same snapshots."""
+        """Start peers whose time has come, some at a time: for the next ones the snapshots would be old."""
         assert isinstance(self.state, Asking), self.state
         due = [entry for entry in self._entries.values() if isinstance(entry.run, Waiting) and entry.run.at <= now]
         resumable = self._resumable(self.state)
         effects = [self._start(entry, resumable) for entry in due[:STARTS_AT_ONCE]]
+        self.state = Running()
         if len(due) > STARTS_AT_ONCE:
             return [*effects, Later(now + START_PAUSE_S, StartPeersDue())]
-        self.state = Running()
         return [*effects, *self._look(now)]
 
     def _start(self, entry: Entry, resumable: dict[PublicKey, Resumed]) -> Effect:

@@ -1,5 +1,6 @@
 """One relay server as RELAYS sees it: its link, and who waits for it or uses it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, assert_never
@@ -160,6 +161,11 @@ class Servers:
             if isinstance(server.link, Up) and server.instance_url == instance_url:
                 return server
         return None
+
+    def oldest_up(self, may_be: Callable[[Server], bool]) -> Server | None:
+        """Return the one of these that has been connected for longest: if one was home before a restart, it is that."""
+        up = {s.link.link: s for s in self.by_url.values() if isinstance(s.link, Up) and may_be(s)}
+        return up[min(up)] if up else None
 
     def find(self, url: str) -> Server | None:
         """Return the server that this URL means: one that is up, if there is a choice.

@@ -132,7 +132,7 @@ class Relays:
 
     def _on_open(self, wanted: OpenRelayed, now: float) -> list[Effect]:
         peer, generation = wanted.peer, wanted.generation
-        if self._known is not None and peer not in self._known:
+        if not self._knows(peer):
             return [self._refuse(peer, generation, "the peer is not configured")]
         effects = self._release(peer, now)
         opening = WaitingOpening(generation, wanted.url, now + OPENING_S)
@@ -295,10 +295,10 @@ class Relays:
         effects: list[Effect] = []
         for connection in snapshot.connections:
             server = self._servers.by_link(connection.link)
-            if connection.open and server is not None and connection.peer not in self._where:
+            if server is not None and connection.peer not in self._where and self._knows(connection.peer):
                 server.connections[connection.peer] = connection.generation
                 self._where[connection.peer] = server
-            else:  # nobody waits for it: its relay worker has begun anew
+            else:  # its relay worker has begun anew, or there is none
                 close = packet.CloseOnLink(peer=connection.peer, generation=connection.generation, link=connection.link)
                 effects.append(RELAY_LINKS.send(close))
         for server in self._servers.by_url.values():
@@ -343,9 +343,9 @@ class Relays:
         """Make a configured server the home that is up already; say when to look again."""
         if not isinstance(self.state, Homeless):
             return [], []
-        for server in self._servers.by_url.values():
-            if isinstance(server.link, Up) and self._may_be_home(server, now):
-                return self._settle_home(server, now), []
+        home = self._servers.oldest_up(lambda server: self._may_be_home(server, now))
+        if home is not None:
+            return self._settle_home(home, now), []
         return [], [self.state.others_at] if now < self.state.others_at else []
 
     def _may_be_home(self, server: Server, now: float) -> bool:
@@ -376,6 +376,9 @@ class Relays:
     def _is_home(self, server: Server) -> bool:
         return isinstance(self.state, Homed) and self.state.server == server.url
 
+    def _knows(self, peer: PublicKey) -> bool:
+        return self._known is None or peer in self._known
+
     def _refuse(self, peer: PublicKey, generation: int, reason: str) -> Effect:
         failed = packet.RelayedFailed(peer=peer, generation=generation, reason=reason)
         return peer_addresses(peer, self._controls).relay_worker.send(failed)
@@ -385,10 +388,9 @@ class Relays:
         return [PEERS.send(HomeRelayChanged(url=server.instance_url, server_ip=server.link.server_ip))]
 
     def _tell_trouble(self, server: Server, peers: Iterable[PublicKey]) -> list[Effect]:
+        why = server.trouble()
         return [
-            peer_addresses(peer, self._controls).conn.send(
-                PathHindered(peer=peer, by="server", reason=server.trouble())
-            )
+            peer_addresses(peer, self._controls).conn.send(PathHindered(peer=peer, by="server", reason=why))
             for peer in peers
         ]
 

@@ -155,8 +155,12 @@ def test_many_peers_are_started_some_at_a_time() -> None:
     bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
     assert len(starts(bench)) == STARTS_AT_ONCE
     begun, total = bench.now, STARTS_AT_ONCE
+    bench.tags()
     while total < 1000:
         bench.advance(0.01)
+        assert starts(bench) == []  # what the first were told of may have passed
+        if TunnelsSnapshotWanted() in bench.mail(TUNNELS):
+            bench.tell(NO_TUNNELS, NO_LINKS)
         now = len(starts(bench))
         assert now <= STARTS_AT_ONCE
         total += now
@@ -250,6 +254,14 @@ def test_mail_that_went_missing_has_everybody_begin_from_what_is_held() -> None:
 
 
 # --- configuration again ---
+
+
+def test_tunnels_of_peers_that_were_taken_out_while_control_was_away_are_removed() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    bench.tell(configured(ALICE))
+    bench.mail(TUNNELS)
+    bench.tell(TunnelsSnapshot(tunnels=(TunnelSnapshot(peer=ALICE, path=None), TunnelSnapshot(peer=BOB, path=None))))
+    assert bench.mail(TUNNELS) == [RemovePeer(peer=BOB)]
 
 
 def test_a_reload_touches_only_what_changed() -> None:

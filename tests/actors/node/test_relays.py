@@ -28,7 +28,7 @@ from actors.node.relays import OPENING_S, OTHERS_RETRY_S, SNAPSHOT_S, UNUSED_S, 
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench
 
-ALICE, BOB = (PublicKey(encode_key(bytes([number]) * 32)) for number in (1, 2))
+ALICE, BOB, CAROL = (PublicKey(encode_key(bytes([number]) * 32)) for number in (1, 2, 3))
 HOME, SECOND, FOREIGN = "rel://home.test:80", "rel://second.test:80", "rel://foreign.test:80"
 NOTHING = RelayLinksSnapshot(links=(), connections=())
 FIRST = 100
@@ -358,18 +358,50 @@ def test_links_that_outlived_the_control_process_are_taken_over() -> None:
         ),
         connections=(
             RelayedSnapshot(peer=ALICE, generation=70, link=7, open=True),
-            RelayedSnapshot(peer=BOB, generation=71, link=8, open=False),
+            RelayedSnapshot(peer=BOB, generation=71, link=8, open=True),
+            RelayedSnapshot(peer=CAROL, generation=72, link=7, open=True),
         ),
     )
-    bench.tell(snapshot)
+    bench.tell(KnownPeers(peers=frozenset({ALICE, BOB})), wanted(BOB, 80, FOREIGN), snapshot)
     assert bench.state == Homed(HOME, HOME)
-    # What was only on its way is wanted by nobody any more.
-    assert bench.mail(RELAY_LINKS) == [CloseOnLink(peer=BOB, generation=71, link=8), CloseLink(link=9)]
+    assert bench.mail(RELAY_LINKS) == [
+        CloseOnLink(peer=BOB, generation=71, link=8),  # its worker has begun anew
+        CloseOnLink(peer=CAROL, generation=72, link=7),  # taken out of the configuration meanwhile
+        OpenOnLink(peer=BOB, generation=80, link=8),
+        CloseLink(link=9),
+    ]
     assert bench.mail(PEERS)[-1] == snapshot  # after the home relay, so that peers are started with it
-    bench.tell(CloseRelayed(peer=ALICE, generation=70))
-    assert bench.mail(RELAY_LINKS) == [CloseOnLink(peer=ALICE, generation=70, link=7)]
+    bench.tell(CloseRelayed(peer=ALICE, generation=70), CloseRelayed(peer=BOB, generation=80))
+    assert bench.mail(RELAY_LINKS) == [
+        CloseOnLink(peer=ALICE, generation=70, link=7),
+        CloseOnLink(peer=BOB, generation=80, link=8),
+    ]
     bench.advance(UNUSED_S)
     assert bench.mail(RELAY_LINKS) == [CloseLink(link=8)]
+
+
+def test_an_opening_goes_on_when_relays_is_made_anew() -> None:
+    bench = Bench(Relays((HOME,), (CONTROL_0,), rng=Random(1), first_link=FIRST))
+    bench.mail(RELAY_LINKS)
+    links = (LinkSnapshot(link=7, url=HOME, instance_url=HOME),)
+    under_way = RelayedSnapshot(peer=ALICE, generation=70, link=7, open=False)
+    bench.tell(RelayLinksSnapshot(links=links, connections=(under_way,)))
+    assert bench.mail(RELAY_LINKS) == []
+    bench.tell(wanted(ALICE, 80))  # if control as a whole was, its worker begins anew
+    assert bench.mail(RELAY_LINKS) == [
+        CloseOnLink(peer=ALICE, generation=70, link=7),
+        OpenOnLink(peer=ALICE, generation=80, link=7),
+    ]
+
+
+def test_the_home_stays_when_relays_is_made_anew() -> None:  # else every pair that meets there would move (R2)
+    bench = Bench(Relays((HOME, SECOND), (CONTROL_0,), rng=Random(1), first_link=FIRST))
+    links = (
+        LinkSnapshot(link=9, url=HOME, instance_url=HOME),  # it was away when SECOND became home
+        LinkSnapshot(link=8, url=SECOND, instance_url=SECOND),
+    )
+    bench.tell(RelayLinksSnapshot(links=links, connections=()))
+    assert bench.state == Homed(SECOND, SECOND)
 
 
 def test_without_a_word_from_the_packet_process_it_begins_all_the_same() -> None:
