@@ -231,9 +231,9 @@ def measure(peers: int = 100, seconds: float = 600.0) -> dict[str, Any]:
             RELAY_LINKS: RelayLinks(),
             SIGNAL_LINK: Remotes(),
             process_actor(CONTROL_0): ProcessActor(host),
-            PEERS: Peers(CONTROLS, rng=Random(1), packet_incarnation=1),
+            PEERS: Peers(CONTROLS, rng=Random(1)),
             SIGNAL: Signal(SIGNAL_URL, CONTROLS),
-            RELAYS: Relays((RELAY_URL,), CONTROLS, rng=Random(2), first_link=1, packet_incarnation=1),
+            RELAYS: Relays((RELAY_URL,), CONTROLS, rng=Random(2), first_link=1),
             STATUS: Status(CONTROL_0),
         }
     )
