@@ -10,8 +10,7 @@
 Home is the first of the configured servers that accepts us; while there is none, all of them are dialled, each with its
 own backoff, so that one server's trouble stops no work on another (recovery R5); a home that was lost is tried alone
 for a moment, since a pair that meets there needs no offers to meet there again.  A relayed connection is opened on the
-server that its relay worker names; if that has no link yet, the opening waits, bounded.  It is closed where it was
-opened.
+server that its relay worker names, and closed there; while that has no link yet, the opening waits, bounded.
 """
 
 from collections.abc import Iterable
@@ -343,8 +342,7 @@ class Relays:
         """Make a configured server the home that is up already; say when to look again."""
         if not isinstance(self.state, Homeless):
             return [], []
-        home = self._servers.oldest_up(lambda server: self._may_be_home(server, now))
-        if home is not None:
+        if (home := self._servers.oldest_up(lambda server: self._may_be_home(server, now))) is not None:
             return self._settle_home(home, now), []
         return [], [self.state.others_at] if now < self.state.others_at else []
 
