@@ -1,5 +1,10 @@
 """The benchmarks of mail and of virtual time run, and measure what they say."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.bench import mail, world
@@ -17,3 +22,14 @@ def test_mail_is_measured_without_a_gap_or_a_dead_letter() -> None:
     figures = mail.measure(seconds=0.02, rounds=2)
     assert min(figures[name] for name in figures if name.endswith("_per_s")) > 0
     assert figures["body_bytes"] > 350
+
+
+@pytest.mark.process
+def test_a_world_runs_alike_in_another_interpreter() -> None:
+    """Sets of text are in another order there (PYTHONHASHSEED), which must not show."""
+    command = [sys.executable, "-m", "tests.bench.world", "--peers", "3", "--seconds", "20"]
+    found = {
+        json.loads(subprocess.check_output(command, env={**os.environ, "PYTHONHASHSEED": seed}))["trace_hash"]
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1

@@ -88,7 +88,7 @@ class World:
         self._links: dict[tuple[str, str], _Link] = {}
         self._caught: dict[Address[Any], list[Any]] = {}
         self._hash = hashlib.blake2b(digest_size=16) if traced else None
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._encode = msgspec.msgpack.Encoder(order="deterministic").encode  # sets have no order of their own
 
     # --- who lives here ---
 
