@@ -144,6 +144,10 @@ def relay_server(
         int | None,
         typer.Option("--health-port", metavar="PORT", help="http://127.0.0.1:PORT/health and /metrics."),
     ] = None,
+    stun_port: Annotated[
+        int,
+        typer.Option("--stun-port", metavar="PORT", help="Answer STUN requests at this UDP port too; 0: do not."),
+    ] = 0,
     log_level: LevelOption = "info",
 ) -> int:
     """Run a relay server, which carries packets between agents that cannot reach each other; it cannot read them.
@@ -161,6 +165,7 @@ def relay_server(
         tls_cert=tls_cert,
         tls_key=tls_key,
         health_port=health_port,
+        stun_port=stun_port,
         log_level=log_level,
     )
     return code

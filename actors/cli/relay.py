@@ -35,15 +35,20 @@ def run(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     health_port: int | None = None,
+    stun_port: int = 0,
     log_level: str = "info",
 ) -> int:
     """Serve on `listen` (HOST:PORT; without HOST every address) until SIGTERM, and return the exit code.
+
+    With a `stun_port` (UDP, every address; 0: none) it answers STUN requests too.
 
     The secret is the one line of `secret_file`, or of the variable HOMING_RELAY_SECRET.  Raises CommandFailed.
     """
     host, port = _parse_listen(listen)
     if log_level not in LEVELS:
         raise CommandFailed(f"--log-level {log_level}: one of {', '.join(LEVELS)} would do", code=WRONG_USE)
+    if not 0 <= stun_port <= 0xFFFF:
+        raise CommandFailed(f"--stun-port {stun_port}: 1 to 65535 would do, 0 for none", code=WRONG_USE)
     tls = _tls(tls_cert, tls_key)
     try:
         url = instance_url(exposed_url, tls=tls is not None)
@@ -52,7 +57,7 @@ def run(
     server = RelayServer(url, key_of(_secret(secret_file)), time.time)
     setup(LogSection(level=log_level), "relay")
     _raise_descriptor_limit()
-    asyncio.run(_serve(Service(server), url, (host, port), tls, (health_port, tls_cert)))
+    asyncio.run(_serve(Service(server), url, (host, port), tls, (health_port, tls_cert), stun_port=stun_port))
     return 0
 
 
@@ -62,6 +67,8 @@ async def _serve(
     address: tuple[str | None, int],
     tls: ssl.SSLContext | None,
     health: tuple[int | None, Path | None],
+    *,
+    stun_port: int,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -70,10 +77,19 @@ async def _serve(
     health_port, certificate_file = health
     if health_port is not None:
         await _listen("--health-port", "127.0.0.1", health_port, _health(service, certificate_file).listen(health_port))
+    stun = None
+    if stun_port != 0:
+        stun = _stun()
+        await _listen("--stun-port", None, stun_port, stun.listen(stun_port))
     host, port = address
     port = await _listen("--listen", host, port, service.listen(host, port, tls))
     logger.bind(address=f"{host or '*'}:{port}", url=url, tls=tls is not None).info("relay server listens")
+    if stun is not None:
+        logger.bind(port=stun_port).info("STUN service listens")
     await stop.wait()
+    if stun is not None:
+        logger.bind(answered=stun.responder.answered, **stun.drops).info("STUN service stops")
+        stun.close()
     logger.bind(peers=service.server.peers).info("relay server stops")
     await service.drain()
 
@@ -90,6 +106,11 @@ async def _listen(option: str, host: str | None, port: int, listening: Any) -> A
 def _health(service: Service, certificate_file: Path | None) -> Any:
     # Imported only when it is asked for: reading certificates costs 45 ms of the start.
     return import_module("transport.drivers.relay_health").Health(service, certificate_file)
+
+
+def _stun() -> Any:
+    # Imported only when it is asked for, as above.
+    return import_module("transport.drivers.stun_server").StunService()
 
 
 def _parse_listen(listen: str) -> tuple[str | None, int]:
