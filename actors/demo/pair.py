@@ -47,7 +47,7 @@ url = "http://{hub}:{signal_port}"
 [relay]
 urls = ["rel://{hub}:{relay_port}"]
 secret_file = "{directory}/relay.secret"
-
+{more}
 [[peer]]
 name = "{other}"
 public_key = "{other_key}"
@@ -77,11 +77,48 @@ class End:
         return base64.b64encode(public.public_bytes_raw()).decode()
 
 
-class Pair:
-    """The whole set-up: `with Pair("demo") as pair:`."""
+@dataclass(frozen=True, slots=True)
+class Homes:
+    """Where a pair lives: the hub, alice's and bob's host, and what each writes in URLs for the hub."""
 
-    def __init__(self, purpose: str) -> None:
+    hub: Host
+    hosts: tuple[Host, Host]
+    hub_names: tuple[str, str] = (HUB, HUB)
+
+
+def two_nats(network: Network) -> Homes:
+    """Build a hub and two hosts, each behind a NAT of its own."""
+    hub = network.host("hub")
+    hosts = []
+    for index, name in enumerate(("alice", "bob"), start=1):
+        router, host = network.host(f"nat-{name}"), network.host(name)
+        outside, _ = network.link(router, f"203.0.113.{4 * index + 2}/30", hub, f"203.0.113.{4 * index + 1}/30")
+        network.link(host, "192.168.1.2/24", router, "192.168.1.1/24")
+        router.route(via=f"203.0.113.{4 * index + 1}")
+        router.masquerade(outside)
+        host.route(via="192.168.1.1")
+        hosts.append(host)
+    hub.ip("address", "add", f"{HUB}/32", "dev", "lo")
+    alice, bob = hosts
+    return Homes(hub, (alice, bob))
+
+
+class Pair:
+    """The whole set-up: `with Pair("demo") as pair:`.
+
+    `build` makes the network, `settings` is added to both ends' configuration, `relay_options` to the relay's command.
+    """
+
+    def __init__(
+        self,
+        purpose: str,
+        build: Callable[[Network], Homes] = two_nats,
+        *,
+        settings: str = "",
+        relay_options: Sequence[str] = (),
+    ) -> None:
         self._network = Network(purpose)
+        self._build, self._settings, self._relay_options = build, settings, relay_options
         self._directory = tempfile.TemporaryDirectory(prefix=f"{self._network.prefix}-")
         self.directory = Path(self._directory.name)
         self.relay: subprocess.Popen[str] | None = None
@@ -90,7 +127,7 @@ class Pair:
     def __enter__(self) -> Self:
         self._network.__enter__()
         try:
-            self._build()
+            self._move_in(self._build(self._network))
         except BaseException:
             self.close()
             raise
@@ -106,35 +143,24 @@ class Pair:
         self._network.close()
         self._directory.cleanup()
 
-    def _build(self) -> None:
-        network = self._network
-        self.hub = network.host("hub")
-        self.ends: list[End] = []
-        for index, name in enumerate(("alice", "bob"), start=1):
-            router, host = network.host(f"nat-{name}"), network.host(name)
-            outside, _ = network.link(
-                router, f"203.0.113.{4 * index + 2}/30", self.hub, f"203.0.113.{4 * index + 1}/30"
-            )
-            network.link(host, "192.168.1.2/24", router, "192.168.1.1/24")
-            router.route(via=f"203.0.113.{4 * index + 1}")
-            router.masquerade(outside)
-            host.route(via="192.168.1.1")
-            self.ends.append(End(name, f"10.77.0.{index}", host, secrets.token_bytes(32)))
-        self.hub.ip("address", "add", f"{HUB}/32", "dev", "lo")
-        self.alice, self.bob = self.ends
-        self._configure()
-
-    def _configure(self) -> None:
+    def _move_in(self, homes: Homes) -> None:
+        self.hub = homes.hub
+        self.alice, self.bob = self.ends = [
+            End(name, f"10.77.0.{index}", host, secrets.token_bytes(32))
+            for index, (name, host) in enumerate(zip(("alice", "bob"), homes.hosts, strict=True), start=1)
+        ]
         # The agents' processes run as their own user: they need no more of this directory than to pass through it.
         self.directory.chmod(0o711)
         self._write_secret("relay.secret", secrets.token_hex(16))
-        for end, other in ((self.alice, self.bob), (self.bob, self.alice)):
+        others = (self.bob, self.alice)
+        for end, other, hub_name in zip(self.ends, others, homes.hub_names, strict=True):
             self._write_secret(f"{end.name}.key", base64.b64encode(end.private_key).decode())
             text = CONFIG.format(
                 name=end.name,
                 directory=self.directory,
                 address=end.address,
-                hub=HUB,
+                hub=hub_name,
+                more=self._settings,
                 signal_port=SIGNAL_PORT,
                 relay_port=RELAY_PORT,
                 other=other.name,
@@ -160,18 +186,16 @@ class Pair:
 
     def start_servers(self) -> None:
         """Start the signal and the relay server and wait until they listen."""
-        self.signal = self._spawn(self.hub, "signal", "signal", "--listen", f"{HUB}:{SIGNAL_PORT}")
+        self.signal = self._spawn(self.hub, "signal", "signal", "--listen", f":{SIGNAL_PORT}")
         self.start_relay()
         self._wait_listening(SIGNAL_PORT, "signal")
         self._wait_listening(RELAY_PORT, "relay")
 
     def start_relay(self) -> None:
         """Start the relay server."""
-        url = f"rel://{HUB}:{RELAY_PORT}"
-        secret = str(self.directory / "relay.secret")
-        self.relay = self._spawn(
-            self.hub, "relay", "relay", "--listen", f"{HUB}:{RELAY_PORT}", "--exposed-url", url, "--secret-file", secret
-        )
+        listen = ("--listen", f":{RELAY_PORT}", "--exposed-url", f"rel://{HUB}:{RELAY_PORT}")
+        secret = ("--secret-file", str(self.directory / "relay.secret"))
+        self.relay = self._spawn(self.hub, "relay", "relay", *listen, *secret, *self._relay_options)
 
     def restart_relay(self) -> float:
         """Kill the relay server, start it again at once, and return when it was killed."""
@@ -246,8 +270,9 @@ class Pair:
 
     def path(self, end: End) -> str:
         """Return the kind of path that this end's status names for its one peer; "" while it is not connected."""
-        (peer,) = json.loads(self.command(end, "status", "--json", *self._of(end)))["peers"]
-        return str(peer["path"]) if peer["state"] == "connected" else ""
+        peers = json.loads(self.command(end, "status", "--json", *self._of(end)))["peers"]
+        # None in the first second: the snapshot is older than the peers are.
+        return next((str(peer["path"]) for peer in peers if peer["state"] == "connected"), "")
 
     def trace_text(self, end: End, since_s: float, types: Sequence[str]) -> str:
         """Return what `homing trace` shows of this end's past, of these message types."""

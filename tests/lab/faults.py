@@ -4,7 +4,7 @@ from itertools import count
 from typing import Literal
 
 from actors.demo.network import Host
-from tests.lab.topology import HUB, HUB6, Gate, Uplink
+from tests.lab.topology import HUB, HUB6, Gate, Ground, Uplink
 
 _numbers = count(1)
 
@@ -42,6 +42,13 @@ def flush_conntrack(gate: Gate) -> None:
     """Have a router forget every mapping."""
     gate.host.exec("conntrack", "-F")
     gate.apply()
+
+
+def redial(ground: Ground, gate: Gate) -> str:
+    """Give a router a new address, which no mapping outlives, and return it; hosts behind it see no change."""
+    address = ground.renumber(gate.uplink)
+    flush_conntrack(gate)
+    return address
 
 
 def cut(uplink: Uplink) -> None:

@@ -15,6 +15,8 @@ for the UDP endpoints that the lab names beforehand (WireGuard's, STUN included:
 Connection tracking would answer on whatever mapping a packet came in by.  Where the mapping depends on the remote, what
 comes in by another one than ours for that remote is tracked in a zone of its own: the answer then has its own mapping.
 
+Static rules last; what the kernel draws and the sets keep ends after the NAT's timeout.
+
 Packets that nobody asked for are dropped, not just left alone: one that reaches the router itself leaves an entry in
 its connection tracking, and the mapping that the inside host asks for afterwards cannot have its port.
 """
@@ -94,6 +96,8 @@ def settings(nat: Nat) -> tuple[str, ...]:
         "net.ipv4.ip_forward=1",
         "net.ipv6.conf.all.forwarding=1",
         f"net.netfilter.nf_conntrack_tcp_loose={int(_is_lax(nat))}",
+        f"net.netfilter.nf_conntrack_udp_timeout={round(nat.timeout_s)}",
+        f"net.netfilter.nf_conntrack_udp_timeout_stream={round(nat.timeout_s)}",
         "net.ipv4.conf.all.send_redirects=0",
         "net.ipv4.conf.default.send_redirects=0",
     )

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,11 +22,12 @@ from tests.kit.nats import (
     NO_UDP,
     PORT_RESTRICTED_CONE,
     SYMMETRIC,
+    Dependence,
     Nat,
     Router,
     Site,
 )
-from tests.lab.faults import Drop, cut, drop_udp, flush_conntrack, mend
+from tests.lab.faults import Drop, cut, drop_udp, flush_conntrack, mend, redial
 from tests.lab.nats import ADDRESS_FIREWALL, FIREWALL, PORT_FORWARD, RealNat, Wiring, rules, translates
 from tests.lab.probe import PATIENCE_S, Servers, inside, measure, received
 from tests.lab.topology import HUB, WIREGUARD_PORT, Ground, Setting
@@ -173,8 +175,7 @@ def test_a_router_with_a_new_address_has_new_mappings(nat: Nat) -> None:
         place = lab.places[0]
         alice = servers.probe(place.host)
         before = alice.ask()
-        new = lab.renumber(place.gates[0].uplink)
-        flush_conntrack(place.gates[0])
+        new = redial(lab, place.gates[0])
         servers.server(0, 3478).sendto(b"to the old address", before)
         assert alice.ask()[0] == new != before[0]
         assert received(alice.socket) == []
@@ -185,7 +186,7 @@ def test_a_router_behind_a_router_and_a_host_get_new_addresses_too() -> None:
     with ground(behind(FULL_CONE, PORT_FORWARD), PUBLIC) as lab, Servers(lab.hub) as servers:
         home, carrier = lab.places[0].gates
         alice, bob = (servers.probe(place.host) for place in lab.places)
-        assert lab.renumber(home.uplink).startswith("100.64.")
+        assert redial(lab, home).startswith("100.64.")
         flush_conntrack(carrier)
         assert measure(alice).filtering is EI
         assert bob.ask()[0] != lab.renumber(lab.places[1].uplink) == bob.ask()[0]
@@ -199,9 +200,19 @@ def test_a_flushed_router_lets_nothing_in_until_asked_again() -> None:
         assert alice.let_in(seen, [], asked=(0, 3478)) == set()
         flush_conntrack(lab.places[0].gates[0])
         servers.server(0, 3478).sendto(b"to a mapping that is gone", seen)
-        again = alice.ask(0, 3478)
-        assert again != seen
-        servers.server(0, 3478).sendto(b"last", again)
+        servers.server(0, 3478).sendto(b"last", alice.ask(0, 3478))
+        assert received(alice.socket, b"last") == []
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("filtering", [AD, APD])
+def test_a_mapping_ends_after_its_timeout(filtering: Dependence) -> None:
+    with ground(behind(Nat("forgetful", APD, filtering, timeout_s=1.0))) as lab, Servers(lab.hub) as servers:
+        alice = servers.probe(lab.places[0].host)
+        seen = alice.ask(0, 3478)
+        time.sleep(1.2)
+        servers.server(0, 3478).sendto(b"too late", seen)
+        servers.server(0, 3478).sendto(b"last", alice.ask(0, 3478))
         assert received(alice.socket, b"last") == []
 
 

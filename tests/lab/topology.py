@@ -120,7 +120,7 @@ class Ground:
         self, network: Network, setting: Setting, names: tuple[str, str] = ("alice", "bob"), seed: int = 0
     ) -> None:
         self.setting = setting
-        self._network, self._seed = network, seed
+        self._network, self._rng = network, random.Random(seed)
         self._cables, self._networks = count(1), count(1)
         self.hub = self._host("hub")
         for ip in (*HUB, *HUB6):
@@ -146,8 +146,8 @@ class Ground:
         return *left.gates, *right.gates, *self.shared
 
     def apply(self) -> None:
-        """Load every router's rules, with external ports drawn from the seed."""
-        rng = random.Random(self._seed)
+        """Load every router's rules, with external ports drawn anew."""
+        rng = self._rng
         known = []
         for place in self.places:
             inside = [(place.uplink.address, WIREGUARD_PORT)] if place.uplink.address is not None else []
@@ -159,7 +159,7 @@ class Ground:
             gate.apply()
 
     def renumber(self, uplink: Uplink) -> str:
-        """Give a host or router another IPv4 address on its uplink, as a redial does, and return it."""
+        """Give a host or router another IPv4 address on its uplink and return it; nobody forgets a connection yet."""
         old = uplink.address
         assert old is not None
         if uplink.before is None:
