@@ -28,6 +28,7 @@ from wg.peer import Peer, PeerSnapshot
 from wg.reports import Report
 from wg.sessions import SessionIndices
 from wg.tunnel import Tunnel
+from wg.wakes import Wakes
 
 _STUN_COOKIE = b"\x21\x12\xa4\x42"
 _STUN_HEADER_LEN = 20
@@ -70,7 +71,7 @@ class PacketPath:
         self._configs: dict[PublicKey, PeerConfig] = {}
         self._indices = SessionIndices(entropy)
         self._allowed: AllowedIps[PublicKey] = AllowedIps()
-        self._wake_at: float | None = None  # no timer is due before; perhaps none is due then
+        self._wakes: Wakes[Peer] = Wakes()  # no timer is due before; perhaps none is due then
 
     @property
     def drops(self) -> dict[str, int]:
@@ -109,6 +110,7 @@ class PacketPath:
             del self._configs[key]
             self._allowed.remove(key)
             peer.tunnel.forget_sessions()
+            self._wakes.forget(peer)
 
     def set_path(
         self,
@@ -194,14 +196,11 @@ class PacketPath:
 
     def next_timeout(self) -> float | None:
         """Return when to call `handle_timeout`; None: not before the next input."""
-        return self._wake_at
+        return self._wakes.next_at()
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due; early calls are cheap and harmless."""
-        if self._wake_at is None or now < self._wake_at:
-            return
-        self._wake_at = None
-        for peer in self._peers.values():
+        for peer in self._wakes.due(now):
             due_at = peer.next_timeout()
             if due_at is not None and due_at <= now:
                 peer.handle_timeout(now)
@@ -340,8 +339,8 @@ class PacketPath:
         """After each work on a peer: tell what its tunnel tells, and wake in time for it."""
         peer.report_events(via, now)
         due_at = peer.next_timeout()
-        if due_at is not None and (self._wake_at is None or due_at < self._wake_at):
-            self._wake_at = due_at
+        if due_at is not None:
+            self._wakes.arm(peer, due_at)
 
     def _count(self, reason: str, datagrams: int = 1) -> None:
         if datagrams:
