@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -34,16 +34,20 @@ STORY = (
 )
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Stopped(BaseException):
-    """SIGTERM arrived: leave nothing behind, as on Ctrl-C."""
+    """A signal asked for the end: leave nothing behind."""
 
 
 def run(*, json_output: bool) -> int:
     """Show the demo, or with `json_output` print its figures as one JSON object; return the exit code."""
     demo = Demo(quiet=json_output)
     try:
-        with _terminable(), Pair("demo") as pair:
+        with stoppable() as tidying, Pair("demo") as pair:
             figures = demo.show(pair)
+            tidying()
     except NetworkUnavailable as error:
         print(f"homing: {error}", file=sys.stderr)
         return 1
@@ -52,7 +56,7 @@ def run(*, json_output: bool) -> int:
             print(json.dumps({"ok": False, "error": str(error).splitlines()[0]}))
         print(f"homing: the demo failed: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, Stopped):
+    except Stopped:
         print("homing: stopped; everything the demo made is gone", file=sys.stderr)
         return 1
     if json_output:
@@ -140,12 +144,26 @@ alice 10.77.0.1            {HUB} hub            bob 10.77.0.2
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Let the first signal that asks for the end raise Stopped, and none after it disturb the tidying up.
+
+    Hands out what to call when the tidying up begins by itself.
+    """
+    # One that is ignored already (nohup) stays so.
+    before = {number: handler for number in STOPPING if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+
+    def tidying() -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        tidying()
         raise Stopped
 
-    before = signal.signal(signal.SIGTERM, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
-        yield
+        yield tidying
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

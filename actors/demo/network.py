@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -187,10 +188,19 @@ class Network:
 
 
 def remove_leftovers() -> None:
-    """Remove the namespaces of runs whose maker is gone."""
-    for name in re.findall(rf"^({PREFIX}-[a-z0-9]+-(\d+)-[^ ]+)", run(["ip", "netns", "list"]), flags=re.MULTILINE):
-        if not Path(f"/proc/{name[1]}").exists():
-            _remove(name[0])
+    """Remove the namespaces and directories of runs whose maker is gone."""
+    for line in run(["ip", "netns", "list"]).splitlines():
+        name = line.partition(" ")[0]  # "NAME" or "NAME (id: 3)"
+        if _is_left_over(name):
+            _remove(name)
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
+        if _is_left_over(directory.name):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_left_over(name: str) -> bool:
+    made = re.match(rf"{PREFIX}-[a-z0-9]+-(\d+)-", name)
+    return made is not None and not Path(f"/proc/{made[1]}").exists()
 
 
 def _remove(namespace: str) -> None:
