@@ -1,5 +1,7 @@
 """Candidates to text and back, their priorities, and which addresses are never used."""
 
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,9 @@ def test_the_examples_of_the_spec_are_read_and_written(candidate: Candidate, tex
         # A slip of NetBird's (signal spec 5.5).
         (PLAIN + " cid candidate:" + "C" * 32, replace(READ, cid="candidate:" + "C" * 32)),
         (PLAIN + " cid \xff\t\x1b", replace(READ, cid="\xff\t\x1b")),
+        (PLAIN + " generation rport", READ),
+        (PLAIN + " ufrag " + "u" * MAX_NAME_LEN, replace(READ, ufrag="u" * MAX_NAME_LEN)),
+        (PLAIN + " " + "x" * (MAX_TEXT_LEN - len(PLAIN) - 1), READ),
     ],
 )
 def test_what_others_may_write(text: str, expected: Candidate) -> None:
@@ -84,6 +89,8 @@ def test_what_others_may_write(text: str, expected: Candidate) -> None:
         (PLAIN.replace("1 1", "1 -1"), "component '-1'"),
         (PLAIN.replace("1 1", "1 100000"), "component"),
         (PLAIN.replace("1 1", "1 ²"), "component"),
+        (PLAIN.replace("1 1", "1 000001"), "component"),
+        (PLAIN.replace(" 5 ", " 00000000005 "), "priority"),
         (PLAIN.replace("udp", "tcp"), "udp would do"),
         (PLAIN.replace("udp", "ud"), "transport"),
         (PLAIN.replace(" 5 ", " 12345678901 "), "priority"),
@@ -168,6 +175,12 @@ def test_a_related_address_that_says_nothing_is_not_written() -> None:
     assert text == HOST_TEXT
 
 
+def test_candidates_that_fare_alike_have_one_foundation() -> None:
+    one, other = Endpoint("2001:db8::1", 1), Endpoint("2001:db8::1", 2)
+    assert make_candidate("host", one).foundation == make_candidate("host", other).foundation
+    assert make_candidate("host", one).foundation == str(crc32(b"host2001:db8::1udp6"))
+
+
 # --- priorities ---
 
 
@@ -185,6 +198,7 @@ def test_both_ends_rank_pairs_alike() -> None:
     host, srflx = priority("host"), priority("srflx")
     assert pair_priority(host, srflx) == (srflx << 32) + 2 * host + 1
     assert pair_priority(srflx, host) == (srflx << 32) + 2 * host
+    assert pair_priority(host, host) == (host << 32) + 2 * host
     assert pair_priority(host, host) > pair_priority(host, srflx) > pair_priority(srflx, srflx)
     # The lesser candidate decides, whatever the better one is.
     assert pair_priority(priority("relay"), host) < pair_priority(srflx, srflx)

@@ -90,6 +90,10 @@ def test_an_interface_without_carrier_is_not_used() -> None:
         (TENTATIVE | DUPLICATE, "another host has this address"),
         (DEPRECATED | PERMANENT, "deprecated"),
         (TEMPORARY, None),
+        (0x44, None),  # as linux/if_addr.h numbers them
+        (0x40, "not known yet to be ours alone"),
+        (0x20, "deprecated"),
+        (0x08, "another host has this address"),
     ],
 )
 def test_addresses_must_be_good_to_begin_with(flags: int, why: str | None) -> None:
@@ -121,6 +125,7 @@ def test_agents_of_one_machine_may_meet_on_its_loopback() -> None:
 def test_a_temporary_address_gives_way_to_a_lasting_one_of_its_prefix() -> None:
     lasting, temporary = on("eth0", "2001:db8::1"), on("eth0", "2001:db8::abcd", flags=TEMPORARY)
     assert used(temporary, lasting) == ["2001:db8::1"]
+    assert temporary.flags == 1
     assert used(temporary) == ["2001:db8::abcd"]
     # One that is not used, or is elsewhere, is no help.
     assert used(temporary, on("eth0", "2001:db8::1", flags=DEPRECATED)) == ["2001:db8::abcd"]

@@ -109,7 +109,9 @@ def test_the_ports_of_an_address_and_the_addresses_of_a_network_are_one_source()
     stun = responder()
     assert sum(answered(stun, 1, Endpoint("192.0.2.7", port)) for port in range(1, 400)) == SOURCE_BURST
     assert sum(answered(stun, 1, Endpoint(f"2001:db8::{n:x}", 1)) for n in range(1, 400)) == SOURCE_BURST
+    assert answered(stun, 1, Endpoint("2001:db8:0:0:9900::1", 1)) == 0
     assert answered(stun, 1, Endpoint("2001:db8:0:1::1", 1)) == 1
+    assert answered(stun, 1, Endpoint("192.0.2.8", 1)) == 1
 
 
 def test_all_sources_together_have_a_rate() -> None:

@@ -45,6 +45,7 @@ def test_an_answer_comes_in_several_datagrams() -> None:
     dump.receive_data(message(LINKS, link(3, "eth1")))
     dump.receive_data(message(DONE, bytes(4)))
     assert dump.done
+    dump.receive_data(b"")
     assert not dump.interrupted
     assert [one.name for one in links_in(dump.bodies).values()] == ["lo", "eth0", "eth1"]
 
@@ -60,15 +61,25 @@ def test_an_answer_that_was_interrupted_says_so() -> None:
     dump = Dump(ADDRESSES, 7)
     dump.receive_data(message(ADDRESSES, address("192.0.2.1"), flags=2 | 0x10))
     assert dump.interrupted
+    plain = Dump(ADDRESSES, 7)
+    plain.receive_data(message(ADDRESSES, address("192.0.2.1"), flags=0xFFEF))
+    assert not plain.interrupted
 
 
 def test_a_refusal_is_an_error_of_the_system() -> None:
     with pytest.raises(PermissionError):
         Dump(LINKS, 7).receive_data(message(ERROR, struct.pack("=i", -1) + bytes(16)))
+    with pytest.raises(PermissionError):
+        Dump(LINKS, 7).receive_data(message(DONE, struct.pack("=i", -1)))
+    short = Dump(LINKS, 7)
+    short.receive_data(message(LINKS, link(1, "lo")) + message(DONE, b""))
+    assert short.done
+    assert len(short.bodies) == 1
 
 
 def test_links_are_told_by_name_kind_and_carrier() -> None:
     wireguard = attribute(18 | 0x8000, attribute(1, b"wireguard\0") + attribute(2, b"xyz"))
+    assert links_in([link(1, "")[:16]]) == {1: Link("", "", True)}
     bodies = [link(1, "lo"), link(5, "wg7", wireguard), link(6, "eth1", flags=UP), link(7, "eth2", flags=RUNNING)]
     assert links_in(bodies) == {
         1: Link("lo", "", True),
@@ -95,6 +106,8 @@ def test_addresses_are_told_with_their_interface() -> None:
 def test_what_is_no_address_of_a_known_link_is_passed_over() -> None:
     other_family = struct.pack("=BBBBI", 17, 0, 0, 0, 2) + attribute(1, bytes(4))
     no_address = struct.pack("=BBBBI", 2, 24, 0, 0, 2)
+    whole_prefix = struct.pack("=BBBBI", 2, 32, 0, 0, 2) + attribute(9, b"") + attribute(1, bytes(4))
+    assert [one.ip for one in addresses_in([whole_prefix], ETH0)] == ["0.0.0.0"]
     long_prefix = struct.pack("=BBBBI", 2, 33, 0, 0, 2) + attribute(1, bytes(4))
     assert addresses_in([address("192.0.2.1", index=9), other_family, no_address, long_prefix], ETH0) == []
 

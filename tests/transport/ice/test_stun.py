@@ -25,7 +25,6 @@ from transport.ice.attributes import COOKIE, MAX_ATTRIBUTES, MAX_IDS_LEN, MAX_TE
 from transport.ice.stun import (
     HEADER_LEN,
     MAX_MESSAGE_LEN,
-    ROLE_CONFLICT,
     UNKNOWN_ATTRIBUTE,
     BadStun,
     BindingError,
@@ -62,7 +61,7 @@ MESSAGES: list[Message] = [
     BindingRequest(transaction=TRANSACTION, role="controlled", tie_breaker=2**64 - 1, use_candidate=True, priority=0),
     BindingSuccess(transaction=TRANSACTION, mapped=Endpoint("192.0.2.1", 32853), ids=IDS),
     BindingSuccess(transaction=TRANSACTION, mapped=Endpoint("2001:db8::1", 0), software="homing"),
-    BindingError(transaction=TRANSACTION, code=ROLE_CONFLICT, text="Role Conflict"),
+    BindingError(transaction=TRANSACTION, code=487, text="Role Conflict"),
     BindingError(transaction=TRANSACTION, code=UNKNOWN_ATTRIBUTE, not_understood=(0x14, 0x15, 0x7FFF)),
     BindingIndication(transaction=TRANSACTION, ids=IDS),
 ]
@@ -284,11 +283,29 @@ def test_a_header_must_be_a_binding_messages(datagram: bytes, reason: str) -> No
     assert bad(lambda: decode(datagram)) == reason
 
 
+@pytest.mark.parametrize(
+    "datagram", [b"\0\1\0\0" + b"\x21\x12\xa4\x43" + TRANSACTION, b"\0\3\0\0" + COOKIE + TRANSACTION]
+)
+def test_a_peek_sees_binding_messages_alone(datagram: bytes) -> None:
+    assert peek(datagram) is None
+
+
+def test_a_message_that_breaks_off_has_no_ufrag() -> None:
+    assert peek(message_of(attribute_head(0x0006, 8))) == Peek("request", TRANSACTION, "")
+    assert peek(message_of() + b"\0\6\0") == Peek("request", TRANSACTION, "")
+
+
 def test_a_message_has_a_greatest_length() -> None:
     room = MAX_MESSAGE_LEN - HEADER_LEN - 4
     assert decode(message_of(attribute(0x8000, bytes(room))))
     assert bad(lambda: decode(message_of(attribute(0x8000, bytes(room + 4))))) == "malformed"
     assert peek(message_of(attribute(0x8000, bytes(room + 4)))) is None
+    texts = BindingError(transaction=TRANSACTION, code=400, text="t" * 612, software="s" * 636)
+    assert len(encode(texts, fingerprint=False)) == MAX_MESSAGE_LEN
+    with pytest.raises(LocalProtocolError):
+        encode(texts)
+    ids = CandidateIds("a" * (MAX_IDS_LEN - 2), "b")
+    assert decode(encode(BindingIndication(transaction=TRANSACTION, ids=ids))).ids == ids
 
 
 @pytest.mark.parametrize(
@@ -362,6 +379,8 @@ def test_attributes_of_any_length_are_read_or_bad(parts: list[tuple[int, int, by
 def test_wireguard_is_never_taken_for_stun(kind: int, rest: bytes) -> None:
     assert not is_stun(bytes((kind, 0, 0, 0)) + COOKIE + rest)
     assert is_stun(b"\0\1\0\0" + COOKIE + rest)
+    assert is_stun(bytes((kind, 1, 0, 0)) + COOKIE + rest)
+    assert is_stun(b"\5\0\0\0" + COOKIE + rest)
 
 
 @pytest.mark.parametrize("datagram", [b"", COOKIE, b"\0\1\0\0" + COOKIE, bytes(100), b"\0\1\0\0" + COOKIE + bytes(11)])
