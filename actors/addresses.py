@@ -23,6 +23,7 @@ RELAYS: Address[node.RelaysInbox] = Address("relays", CONTROL_0)
 STATUS: Address[node.StatusInbox] = Address("status", CONTROL_0)
 TUNNELS: Address[packet.TunnelsInbox] = Address("tunnels", PACKET)
 RELAY_LINKS: Address[packet.RelayLinksInbox] = Address("relay_links", PACKET)
+ICE_AGENTS: Address[packet.IceAgentsInbox] = Address("ice_agents", PACKET)
 AGENT: Address[process.AgentInbox] = Address("agent", SUPERVISOR)
 HOST: Address[process.HostInbox] = Address("host", SUPERVISOR)
 

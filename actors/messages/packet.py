@@ -5,7 +5,9 @@ from typing import Literal
 import msgspec
 
 from config.keys import PublicKey, Secret
-from wg.paths import Path, PathKind
+from transport.signal.messages import IceCredentials, SessionId
+from wg.datagrams import Endpoint
+from wg.paths import DirectPath, Path, PathKind
 
 # --- to the tunnels ---
 
@@ -189,3 +191,132 @@ class RelayLinksSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="relay_l
 
     links: tuple[LinkSnapshot, ...]
     connections: tuple[RelayedSnapshot, ...]
+
+
+# --- to the ICE agents ---
+
+
+class OpenIceAgent(msgspec.Struct, frozen=True, kw_only=True, tag="open_ice_agent"):
+    """Gather, check and nominate.
+
+    The same again changes nothing; with another session, ours or the remote's, the peer's former agent is let go
+    without a word.
+    """
+
+    peer: PublicKey
+    session: SessionId  # ours
+    remote_session: SessionId | None  # None: an old peer that has none
+    local: IceCredentials
+    remote: IceCredentials
+    controlling: bool
+    ours: bool  # the remote is one of ours: quicker, and another pair may take over
+
+
+class AddRemoteCandidate(msgspec.Struct, frozen=True, kw_only=True, tag="add_remote_candidate"):
+    """The remote may be reached here.  For the agent of this session of ours; for another it is dropped and counted."""
+
+    peer: PublicKey
+    session: SessionId
+    candidate: str  # signal spec 5.5, not parsed
+
+
+class CloseIceAgent(msgspec.Struct, frozen=True, kw_only=True, tag="close_ice_agent"):
+    """Let go of the agent of this session of ours.  Acknowledged by IceAgentClosed, also when there is none."""
+
+    peer: PublicKey
+    session: SessionId
+
+
+class SetIceInUse(msgspec.Struct, frozen=True, kw_only=True, tag="set_ice_in_use"):
+    """Whether the direct path to this peer carries packets: its pair is checked more often then.
+
+    It holds for the agent that is there; a new one is not in use.
+    """
+
+    peer: PublicKey
+    in_use: bool
+
+
+class ProveIceNow(msgspec.Struct, frozen=True, kw_only=True, tag="prove_ice_now"):
+    """The network changed, or we resumed: read our addresses again, check every selected pair (recovery R12)."""
+
+    reason: str
+
+
+class IceAgentsSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="ice_agents_snapshot_wanted"):
+    """A control process (re)started: tell PEERS which agents there are."""
+
+
+IceAgentsInbox = OpenIceAgent | AddRemoteCandidate | CloseIceAgent | SetIceInUse | ProveIceNow | IceAgentsSnapshotWanted
+
+
+# --- from the ICE agents, to the peer's ICE worker ---
+
+
+class LocalCandidateFound(msgspec.Struct, frozen=True, kw_only=True, tag="local_candidate_found"):
+    """The remote should be told of this candidate of ours (trickle, RFC 8838)."""
+
+    peer: PublicKey
+    session: SessionId
+    candidate: str  # as it is signalled
+
+
+class IcePairProven(msgspec.Struct, frozen=True, kw_only=True, tag="ice_pair_proven"):
+    """This is the direct path: the first of this agent, another than before, or the same, which answers again."""
+
+    peer: PublicKey
+    session: SessionId
+    remote_session: SessionId | None
+    path: DirectPath
+    local: str  # our address
+    remote_kind: Literal["host", "srflx", "prflx", "relay"]  # of the remote's candidate
+    rtt_s: float | None
+    reason: str = ""
+
+
+class IcePairDoubtful(msgspec.Struct, frozen=True, kw_only=True, tag="ice_pair_doubtful"):
+    """Answers on the selected pair are missing.  IcePairProven or IceAgentEnded follows."""
+
+    peer: PublicKey
+    session: SessionId
+    reason: str
+
+
+class IceAgentEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ice_agent_ended"):
+    """There will be no pair any more in this session.  The remote's checks are answered until the agent is closed."""
+
+    peer: PublicKey
+    session: SessionId
+    reason: str
+    tried: tuple[str, ...]  # a line for each pair, 12 at most: "10.0.0.1 -> srflx 192.0.2.7:51820: 7 checks, no answer"
+
+
+class IceAgentClosed(msgspec.Struct, frozen=True, kw_only=True, tag="ice_agent_closed"):
+    """Acknowledges CloseIceAgent."""
+
+    peer: PublicKey
+    session: SessionId
+
+
+class IceAgentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent, as a control process that starts anew must know it to go on with it."""
+
+    peer: PublicKey
+    session: SessionId
+    remote_session: SessionId | None
+    local: IceCredentials
+    controlling: bool
+    ours: bool
+    state: Literal["checking", "connected", "ended"]
+    reason: str = ""  # why it ended
+    selected: Endpoint | None = None  # the remote's end of the pair; None: there is none
+    local_ip: str = ""  # our end of it
+    remote_kind: Literal["host", "srflx", "prflx", "relay"] = "host"
+    rtt_s: float | None = None
+    doubtful: bool = False  # IcePairDoubtful was told, and nothing since
+
+
+class IceAgentsSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="ice_agents_snapshot"):
+    """Answer to IceAgentsSnapshotWanted."""
+
+    agents: tuple[IceAgentSnapshot, ...]
