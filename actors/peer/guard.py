@@ -33,6 +33,7 @@ from wg.reports import LocalTraffic
 
 AFTER_LOSS_S = 0.3  # from a lost path to the first offer: the relay worker may have reopened it by then
 FIRST_RETRY_S = 0.8  # to the second; each further wait doubles (signal spec 8.3)
+AFTER_EVENT_S = 0.01  # at the least: what a loss just before it rotates is told first (recovery R6)
 LONGEST_WAIT_S = (30.0, 45.0)  # drawn once per peer
 JITTER = 0.1
 RESUME_S = 3.0  # for a path that outlived the control process to be proven
@@ -134,7 +135,7 @@ class Guard:
         if not isinstance(self.state, Retrying):
             return []  # a proven path is the watcher's to prove anew; an idle peer stays idle
         self.state = Retrying(tries=0, reason=event.kind)
-        return [Later(now + self._rng.uniform(0.0, event.spread_s), OfferDue())]
+        return [Later(now + AFTER_EVENT_S + self._rng.uniform(0.0, event.spread_s), OfferDue())]
 
     def _on_offer_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Retrying), self.state

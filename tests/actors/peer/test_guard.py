@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 
 from actors.messages.node import OutsideEvent
 from actors.messages.peer import PathLost, PathReady, RemoteIdle, RemoteKnown, SendOffer
-from actors.peer.guard import AFTER_LOSS_S, FIRST_RETRY_S, LONGEST_WAIT_S, RESUME_S, STABLE_S, Guard, Idle
+from actors.peer.guard import (
+    AFTER_EVENT_S,
+    AFTER_LOSS_S,
+    FIRST_RETRY_S,
+    LONGEST_WAIT_S,
+    RESUME_S,
+    STABLE_S,
+    Guard,
+    Idle,
+)
 from tests.actors.peer.names import BOB, TO
 from tests.kit.bench import Bench
 from wg.reports import LocalTraffic
@@ -84,6 +93,7 @@ def test_an_outside_event_starts_the_backoff_anew() -> None:
     bench = started()
     waits(bench, 7)
     bench.tell(OutsideEvent(kind="signal_connected"))
+    bench.advance(2 * AFTER_EVENT_S)
     assert bench.mail(TO.offer_listener) == [SendOffer(peer=BOB, reason="signal_connected")]
     bench.tell(READY, OutsideEvent(kind="signal_connected"))
     bench.advance(100)

@@ -387,6 +387,19 @@ def test_a_dead_path_is_repeated_until_another_is_watched() -> None:  # recovery
     assert bench.mail(TO.relay_worker) == []
 
 
+def test_the_evidence_goes_to_who_can_act_on_it_before_anybody_else_hears() -> None:  # recovery R6
+    bench = proven()
+    bench.advance(30)
+    bench.tell(silent(bench))
+    until(bench, PathDoubtful)
+    bench.tags()
+    bench.advance(2)
+    assert [name for name in bench.tags() if name not in ("ProbePath", "InitiateHandshake")] == [
+        "RelayEvidence",
+        "PathDead",
+    ]
+
+
 def test_a_dead_direct_path_is_distress() -> None:
     bench = watcher()
     bench.tell(WatchPath(peer=BOB, path="direct"), heard(bench, 0, path="direct"))
