@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
-APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd
+APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn
 
-.PHONY: help install apt demo test lint unit bench nat-lab lock proto clean
+.PHONY: help install apt demo test lint unit bench fuzz nat-lab lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ bench: install  ## measure the figures of the README
 
 nat-lab: install  ## two agents behind every pair of NAT kinds: path reached, times, expected path (some minutes)
 	$(BIN)/python -m tests.lab.matrix
+
+fuzz: install  ## fuzz one decoder by coverage: DECODER=relay SECONDS=60
+	$(BIN)/pip show -q atheris || $(BIN)/pip install -q atheris
+	$(BIN)/python -m tests.fuzz $(or $(DECODER),relay) --seconds $(or $(SECONDS),60)
 
 lock:  ## pin the dependencies anew
 	$(BIN)/pip-compile -q --extra dev --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
