@@ -286,7 +286,7 @@ class Conn:
             case Failed(outage=outage):
                 return "connecting", outage.cause if outage is not None else NO_PROOF_YET
             case Pathless(outage=outage):
-                if self._remote_idle:
+                if self._remote_idle and not self._hindrances["offers"]:  # with them it does not wake either
                     return "idle", "the remote closed its side for want of traffic"
                 offers, relay = self._hindrances["offers"], self._hindrances["server"] or self._hindrances["relay"]
                 reason = "; ".join(text for text in (offers, relay) if text)

@@ -188,10 +188,13 @@ class OfferListener:
         if known != self._remote:
             self._remote = known
             effects += [self._to.conn.send(known), self._to.guard.send(known), self._to.wg_watcher.send(known)]
-        if self._unanswered:
-            self._unanswered = 0
-            effects.append(self._to.conn.send(PathHindered(peer=self._peer, by="offers", reason="")))
-        return effects
+        return [*effects, *self._forget_unanswered()]
+
+    def _forget_unanswered(self) -> list[Effect]:
+        if not self._unanswered:
+            return []
+        self._unanswered = 0
+        return [self._to.conn.send(PathHindered(peer=self._peer, by="offers", reason=""))]
 
     def _turns_for(self, description: Description) -> list[Effect]:
         homing, turn = description.homing, self._next_turn
@@ -222,7 +225,8 @@ class OfferListener:
         self._remote = None  # so that its next offer is news, and wakes the guard
         self.relay_turns.waiting = self.ice_turns.waiting = None  # what it said before; answered already
         idle = RemoteIdle(peer=self._peer)
-        return [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
+        told = [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
+        return [*told, *self._forget_unanswered()]
 
     def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:
         if self._home.url is not None:

@@ -195,6 +195,12 @@ def test_an_idle_remote_is_shown_as_idle() -> None:
     assert status(bench).state == "connected"
     bench.tell(lost())
     assert status(bench).state == "idle"
+    unanswered = PathHindered(peer=BOB, by="offers", reason="the remote has not answered any offer (1 sent)")
+    bench.tell(unanswered)  # there was traffic for it, and it does not wake
+    shown = status(bench)
+    assert (shown.state, shown.reason) == ("connecting", unanswered.reason)
+    bench.tell(PathHindered(peer=BOB, by="offers", reason=""))
+    assert status(bench).state == "idle"
     bench.tell(RemoteKnown(peer=BOB, ours=False, ice=False))
     assert status(bench).state == "connecting"
     assert isinstance(bench.state, Pathless)

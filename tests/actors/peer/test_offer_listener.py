@@ -241,6 +241,9 @@ def test_offers_without_an_answer_are_counted_for_the_operator() -> None:
     )
     bench.tell(AnswerReceived(peer=BOB, description=description(), nonce=b"n" * 24))
     assert bench.mail(TO.conn)[-1] == PathHindered(peer=BOB, by="offers", reason="")
+    bench = listening()
+    bench.tell(SEND, GoIdleReceived(peer=BOB, nonce=b"i" * 24))  # that is a word of it too
+    assert PathHindered(peer=BOB, by="offers", reason="") in bench.mail(TO.conn)
 
 
 @settings(deadline=None)
