@@ -6,10 +6,11 @@ have been named already; the rules pass over them.
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from config.keys import InvalidKey, PublicKey, public_key
 from config.schema import ConfigFile, PeerSection
-from config.values import MIN_IPV6_MTU, InvalidUrl, Network, parse_interface, parse_network, parse_url
+from config.values import MIN_IPV6_MTU, InvalidUrl, Network, parse_interface, parse_network, parse_server, parse_url
 
 MAX_RUN_DIRECTORY_LEN = 70  # bytes: leaves 37 of the 107 of a Unix socket's path for its name
 
@@ -47,10 +48,11 @@ def link_hosts(file: ConfigFile) -> dict[str, str]:
     urls |= {f"relay.urls[{index}]": url for index, url in enumerate(file.relay.urls)}
     hosts = {}
     for label, url in urls.items():
-        try:
+        with suppress(InvalidUrl):
             hosts[label], _ = parse_url(url, ("http", "https", "rel", "rels"))
-        except InvalidUrl:
-            continue
+    for index, server in enumerate(file.stun.servers):
+        with suppress(InvalidUrl):
+            hosts[f"stun.servers[{index}]"], _ = parse_server(server)
     return hosts
 
 

@@ -51,6 +51,19 @@ class RelaySection(Section, frozen=True, kw_only=True):
     ca_file: str | None = None
 
 
+class StunSection(Section, frozen=True, kw_only=True):
+    """`[stun]`: servers that tell how we look from outside."""
+
+    servers: tuple[str, ...] = ()  # host:port, at most 4
+
+
+class IceSection(Section, frozen=True, kw_only=True):
+    """`[ice]`: direct paths."""
+
+    enabled: bool = True
+    interfaces: tuple[str, ...] = ()  # whose addresses are offered, `*` stands for any characters; (): all usable
+
+
 class LogSection(Section, frozen=True, kw_only=True):
     """`[log]`, to standard error."""
 
@@ -80,6 +93,8 @@ class ConfigFile(Section, frozen=True, kw_only=True):
     node: NodeSection
     signal: SignalSection
     relay: RelaySection = RelaySection()
+    stun: StunSection = StunSection()
+    ice: IceSection = IceSection()
     wireguard: WireguardSection = WireguardSection()
     log: LogSection = LogSection()
     runtime: RuntimeSection = RuntimeSection()

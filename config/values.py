@@ -20,8 +20,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+INTERFACES = re.compile(r"[A-Za-z0-9_.*-]{1,16}")
 LEVELS = ("debug", "info", "warning", "error")
 MAX_CONTROL_PROCESSES = 16
+MAX_STUN_SERVERS = 4
 MIN_IPV6_MTU = 1280  # bytes, RFC 8200 section 5
 
 Check = Callable[[Any], str | None]
@@ -51,6 +53,16 @@ def parse_url(url: str, schemes: tuple[str, ...]) -> tuple[str, int | None]:
         raise InvalidUrl("port 0; 1 to 65535")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise InvalidUrl(f"something after the port; {would_do}")
+    return host, port
+
+
+def parse_server(text: str) -> tuple[str, int]:
+    """Return host (IPv6 without brackets) and port of HOST:PORT.  Raises InvalidUrl."""
+    if "/" in text or text.startswith(("stun:", "stuns:")):
+        raise InvalidUrl("a URL; HOST:PORT alone")
+    host, port = parse_url(f"stun://{text}", ("stun",))
+    if port is None:
+        raise InvalidUrl("no port; HOST:PORT, most STUN servers have port 3478")
     return host, port
 
 
@@ -171,6 +183,26 @@ def _check_relay_urls(urls: tuple[str, ...]) -> str | None:
     return None
 
 
+def _check_stun_servers(servers: tuple[str, ...]) -> str | None:
+    for index, server in enumerate(servers):
+        try:
+            parse_server(server)
+        except InvalidUrl as error:
+            return f"number {index + 1}: {str(error).replace('stun://', '')}"
+        if server in servers[:index]:
+            return f"{server} twice; once is enough"
+    if len(servers) > MAX_STUN_SERVERS:
+        return f"{len(servers)} servers; two tell all there is to know, at most {MAX_STUN_SERVERS} would do"
+    return None
+
+
+def _check_interfaces(patterns: tuple[str, ...]) -> str | None:
+    for index, pattern in enumerate(patterns):
+        if not INTERFACES.fullmatch(pattern):
+            return f'number {index + 1}: {_shown(pattern)}; the name of an interface, such as "eth0" or "wl*"'
+    return None
+
+
 def _check_public_key(text: str) -> str | None:
     try:
         raw = decode_key(text)
@@ -230,6 +262,8 @@ CHECKS: dict[str, Check] = {
     "signal.url": _check_url("http", "https"),
     "relay.urls": _check_relay_urls,
     "relay.transport": _check_transport,
+    "stun.servers": _check_stun_servers,
+    "ice.interfaces": _check_interfaces,
     "log.level": _check_level,
     "runtime.control_processes": _between(1, MAX_CONTROL_PROCESSES, ""),
     "peer.name": check_name,

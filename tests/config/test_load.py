@@ -69,6 +69,14 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert file.node.user is None
 
 
+def test_direct_paths_are_looked_for_unless_switched_off(tmp_path: Path) -> None:
+    assert load(write_sample(tmp_path), {}).file.ice.enabled
+    text = TEXT + '[stun]\nservers = ["stun.test:3478", "[2001:db8::1]:3478"]\n[ice]\ninterfaces = ["eth0", "wl*"]\n'
+    file = load(write_sample(tmp_path, text), {"HOMING_ICE_ENABLED": "false"}).file
+    assert file.stun.servers == ("stun.test:3478", "[2001:db8::1]:3478")
+    assert (file.ice.enabled, file.ice.interfaces) == (False, ("eth0", "wl*"))
+
+
 def test_the_environment_may_hold_what_the_file_lacks(tmp_path: Path) -> None:
     path = write_sample(tmp_path, TEXT.replace('[signal]\nurl = "http://203.0.113.1:10000"\n', ""))
     assert load(path, {"HOMING_SIGNAL_URL": "http://hub:80"}).file.signal.url == "http://hub:80"
@@ -121,6 +129,17 @@ def change(old: str, new: str) -> str:
         ("signal = 3\n" + change('[signal]\nurl = "http://203.0.113.1:10000"\n', ""), "signal: int; a table, [signal]"),
         ("peer = 3\n" + TEXT[: TEXT.index("[[peer]]")], "peer: int; tables, each under its own [[peer]]"),
         ("peer = [3]\n" + TEXT[: TEXT.index("[[peer]]")], "peer[1]: int; a table"),
+        # --- servers and interfaces for direct paths ---
+        (TEXT + '[stun]\nservers = ["stun.example.com"]\n', "stun.servers: number 1: no port; HOST:PORT, most STUN"),
+        (TEXT + '[stun]\nservers = ["a:1", "stun:a:2"]\n', "stun.servers: number 2: a URL; HOST:PORT alone"),
+        (
+            TEXT + '[stun]\nservers = ["a b:1"]\n',
+            "stun.servers: number 1: spaces or other characters that a URL has not",
+        ),
+        (TEXT + '[stun]\nservers = [":1"]\n', "stun.servers: number 1: no valid host; HOST:PORT"),
+        (TEXT + '[stun]\nservers = ["a:1", "a:1"]\n', "stun.servers: a:1 twice; once is enough"),
+        (TEXT + '[stun]\nservers = ["a:1", "a:2", "a:3", "a:4", "a:5"]\n', "stun.servers: 5 servers; two tell"),
+        (TEXT + '[ice]\ninterfaces = ["eth0", "a/b"]\n', "ice.interfaces: number 2: 'a/b'; the name of an interface"),
         # --- values of the node ---
         (change('name = "alice"', 'name = "../x"'), "node.name: '../x'; 1 to 32 letters, digits"),
         (put("mtu", "575"), "node.mtu: 575; 576 to 9000 bytes"),
@@ -187,6 +206,10 @@ def change(old: str, new: str) -> str:
         (
             change("rel://203.0.113.1:8080", "rel://10.77.0.9:8080"),
             "node.addresses: 10.77.0.0/24 holds 10.77.0.9, the server of relay.urls[0]",
+        ),
+        (
+            TEXT + '[stun]\nservers = ["[fd77::1]:3478", "10.77.0.9:3478"]\n',
+            "node.addresses: 10.77.0.0/24 holds 10.77.0.9, the server of stun.servers[1]",
         ),
         (
             change('["10.77.0.1/24"]', '["fd77::1/64"]').replace("[node]", "[node]\nmtu = 1000"),
