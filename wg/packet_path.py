@@ -16,7 +16,7 @@ from config.keys import PublicKey, decode_key, encode_key
 from wg.allowed_ips import AllowedIps, Prefix
 from wg.constants import NO_PRESHARED_KEY, TRANSPORT_OVERHEAD
 from wg.cookie import HandshakeGate
-from wg.datagrams import DirectVia, RelayedVia, UdpBatch, Via
+from wg.datagrams import DirectVia, Endpoint, RelayedVia, UdpBatch, Via
 from wg.ecn import NOT_ECT, ecn_of
 from wg.errors import InvalidMessage
 from wg.inner import destination_of
@@ -213,6 +213,11 @@ class PacketPath:
     def reports(self) -> list[Report]:
         """Return what the control side should hear, and forget it; drain after each input."""
         return self._outbox.drain_reports()
+
+    def direct_endpoint(self, key: PublicKey) -> Endpoint | None:
+        """Return where the direct path to this peer leads, roaming included; None: nowhere that we know."""
+        peer = self._peers.get(key)
+        return None if peer is None else peer.direct_endpoint()
 
     def snapshot(self) -> list[PeerSnapshot]:
         """Return what is known of each peer."""

@@ -12,6 +12,7 @@ class DirectPath(msgspec.Struct, frozen=True, kw_only=True, tag="direct"):
 
     ip: str  # a literal without zone
     port: int
+    local: str | None = None  # our address to send from; None: the kernel chooses
 
     kind: "PathKind" = "direct"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from config.keys import PublicKey
 from wg.constants import TRANSPORT_OVERHEAD
-from wg.datagrams import DirectVia, Via
+from wg.datagrams import DirectVia, Endpoint, Via
 from wg.echo import EchoKind, decode_echo, encode_echo
 from wg.ecn import NOT_ECT, decapsulated
 from wg.inner import checked
@@ -188,6 +188,11 @@ class Peer:
     def count(self, reason: str, packets: int = 1) -> None:
         """Count packets that were dropped."""
         self.drops[reason] = self.drops.get(reason, 0) + packets
+
+    def direct_endpoint(self) -> Endpoint | None:
+        """Return where the direct path leads, roaming included; None: nowhere yet."""
+        via = self._paths["direct"].via
+        return via.endpoint if isinstance(via, DirectVia) else None
 
     def snapshot(self) -> PeerSnapshot:
         """Return what is known now."""

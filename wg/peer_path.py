@@ -1,5 +1,7 @@
 """One of a peer's two paths: where it leads, what was heard on it, and since when it is silent."""
 
+from ipaddress import ip_address
+
 from config.keys import PublicKey
 from wg.datagrams import DirectVia, Endpoint, RelayedVia, Via
 from wg.paths import DirectPath, Path, PathKind
@@ -27,12 +29,12 @@ class PeerPath:
 
         Said once more it changes nothing, for the peer may have roamed since; nor does where it has roamed to.
         """
-        known = path in (self._told, self.current())
+        known = path == self._told or self._leads_to(path)
         self._told = path
         if known:
             return False
         if isinstance(path, DirectPath):
-            self.via = DirectVia(Endpoint(path.ip, path.port), None)
+            self.via = _direct_via(path)
         else:
             self.via = RelayedVia(self._peer, path.link, path.generation)
         self.expect_nothing()
@@ -94,6 +96,13 @@ class PeerPath:
             return DirectPath(ip=self.via.endpoint.ip, port=self.via.endpoint.port)
         return self._told
 
+    def _leads_to(self, path: Path) -> bool:
+        """Return whether we send there already, and from our address that the path names, if it names one."""
+        if isinstance(path, DirectPath) and isinstance(self.via, DirectVia):
+            there = (self.via.endpoint.ip, self.via.endpoint.port) == (path.ip, path.port)
+            return there and (path.local is None or _direct_via(path).local == self.via.local)
+        return path == self.current()
+
     def _is_current(self, via: Via) -> bool:
         """Return whether what came by `via` came the way that we send now.
 
@@ -102,3 +111,7 @@ class PeerPath:
         if isinstance(via, RelayedVia) and isinstance(self.via, RelayedVia):
             return via.link == self.via.link and via.generation in (self.via.generation, 0)
         return self.via is not None
+
+
+def _direct_via(path: DirectPath) -> DirectVia:
+    return DirectVia(Endpoint(path.ip, path.port), None if path.local is None else ip_address(path.local).packed)

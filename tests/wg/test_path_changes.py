@@ -1,8 +1,10 @@
 """Paths that change: what becomes of roaming, and of handshakes that are on their way."""
 
+from ipaddress import ip_address
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
 from tests.wg.network import GENERATION, LINK, Network, Node, between, relayed
 from wg.datagrams import Endpoint, UdpBatch
@@ -41,6 +43,29 @@ def test_the_control_side_may_repeat_where_a_peer_has_roamed_to() -> None:
     b.uses(a, path)  # a control process that was restarted knows it from the snapshot
     b.send(between(b, a))
     assert a.packets == [between(b, a)], "sent to the interface where it is"
+
+
+def test_packets_leave_from_the_address_that_the_path_names() -> None:
+    net = Network()
+    a, b = net.connected()
+    for local, sent_from in (("192.0.2.77", b"\xc0\x00\x02\x4d"), ("2001:db8::1", ip_address("2001:db8::1").packed)):
+        b.uses(a, structs.replace(a.direct, local=local))
+        b.send(between(b, a))
+        assert (net.udp[-1][1].endpoint, net.udp[-1][1].local) == (a.endpoint, sent_from)
+    b.uses(a, a.direct)  # no address is named: the one that is known stays
+    b.send(between(b, a))
+    assert net.udp[-1][1].local == ip_address("2001:db8::1").packed
+
+
+def test_where_the_direct_path_leads_is_told_with_roaming() -> None:
+    net = Network()
+    a, b = net.connected()
+    assert b.path.direct_endpoint(a.key) == a.endpoint
+    a.endpoint = ELSEWHERE
+    a.send(between(a, b))
+    assert b.path.direct_endpoint(a.key) == ELSEWHERE
+    b.path.remove_peer(a.key)
+    assert b.path.direct_endpoint(a.key) is None
 
 
 def test_a_replayed_initiation_does_not_move_the_path_of_a_host_that_was_restarted() -> None:
