@@ -22,7 +22,7 @@ from transport.ice.pairs import Base
 from transport.ice.stun import TRANSACTION_LEN, BadStun, BindingRequest, BindingSuccess, decode, encode
 from wg.datagrams import Endpoint
 
-MAX_SERVERS: Final = 4
+MAX_SERVERS: Final = 4  # of each family
 RETRY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # without an answer: RTO, doubled (RFC 8489 section 6.2.1)
 ASK_EVERY_S: Final = 20.0  # NATs forget after 30 s and more
 JITTER: Final = (0.9, 1.1)
@@ -64,8 +64,6 @@ class Gatherer:
     changed: bool = False
     outbox: list[Outgoing] = field(default_factory=list)
     news: list[MappingChanged] = field(default_factory=list)
-    _bases: tuple[Base, ...] = ()
-    _servers: tuple[Endpoint, ...] = ()
     _questions: dict[tuple[Base, Endpoint], _Question] = field(default_factory=dict)
     _by_transaction: dict[bytes, _Question] = field(default_factory=dict)
 
@@ -75,8 +73,12 @@ class Gatherer:
 
     def configure(self, bases: Iterable[Base], servers: Iterable[Endpoint], now: float) -> None:
         """Ask these servers about these addresses; what stays is not asked anew."""
-        self._bases, self._servers = tuple(bases), tuple(dict.fromkeys(servers))[:MAX_SERVERS]
-        wanted = [(base, server) for base in self._bases for server in self._servers if _same_family(base, server)]
+        asked = tuple(dict.fromkeys(servers))
+        wanted = [
+            (base, server)
+            for base in bases
+            for server in [each for each in asked if _same_family(base, each)][:MAX_SERVERS]
+        ]
         for key in [key for key in self._questions if key not in wanted]:
             gone = self._questions.pop(key)
             self._by_transaction.pop(gone.transaction, None)

@@ -235,12 +235,16 @@ class CheckList:
         self._pairs[pair.key] = pair
 
     def _make_room(self, limit: int, keep: Pair | None) -> bool:
-        """Let go of a remote candidate that came to nothing, if there is no room otherwise."""
+        """Let go of a remote candidate that came to nothing and is not checked, if there is no room otherwise."""
         if len(self.remotes) < limit:
             return True
         if not self.bases:  # nothing has been tried yet
             return False
-        hopeful = {pair.remote.endpoint for pair in self._sorted if pair.state != "failed" or pair is keep}
+        hopeful = {
+            pair.remote.endpoint
+            for pair in self._sorted
+            if pair.state == "succeeded" or pair.check_at < inf or pair is keep
+        }
         spent = next((endpoint for endpoint in self.remotes if endpoint not in hopeful), None)
         if spent is None:
             return False
