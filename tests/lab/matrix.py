@@ -16,7 +16,6 @@ from actors.demo.network import Network, NetworkUnavailable
 from actors.demo.pair import HUB as PAIR_HUB
 from actors.demo.pair import End, Homes, Pair, PairFailed
 from actors.demo.traffic import boot_time
-from config.schema import ConfigFile
 from tests.kit.nats import FULL_CONE, HAIRPINNING, KINDS, MASQUERADE, Nat, Router, Site, expected_path
 from tests.lab.nats import FIREWALL, PORT_FORWARD
 from tests.lab.topology import HUB, HUB6, Ground, Setting
@@ -24,7 +23,11 @@ from tests.lab.topology import HUB, HUB6, Ground, Setting
 FIRST_REPLY_S = 30.0  # over the relay, at the latest
 DIRECT_S = 10.0  # more, for the direct path where one is expected
 SETTLE_S = 2.0  # where none is expected: enough to show one that comes all the same
+STATUS_S = 5.0  # until the status, written every second, knows of the first reply
 STUN_PORT = 3478
+STUN_SERVICE = ("--stun-port", str(STUN_PORT))  # of the relay server, on all the hub's addresses
+STUN_SERVERS = ", ".join(f'"{ip}:{STUN_PORT}"' for ip in (*HUB, f"[{HUB6[0]}]"))
+SETTINGS = f"\n[stun]\nservers = [{STUN_SERVERS}]\n"  # of both agents
 CONTROL = "conn"  # the actor that hears of a proven path
 
 assert HUB[0] == PAIR_HUB  # the relay's own name for itself
@@ -109,7 +112,7 @@ def run(setting: Setting, direct_s: float = DIRECT_S) -> Outcome:
         return Homes(ground.hub, (ground.places[0].host, ground.places[1].host), (names[0], names[1]))
 
     try:
-        with Pair("natlab", build, settings=stun_settings(), relay_options=stun_options()) as pair:
+        with Pair("natlab", build, settings=SETTINGS, relay_options=STUN_SERVICE) as pair:
             pair.start_servers()
             pair.start_flows()
             started_at = pair.start_agents()
@@ -130,7 +133,7 @@ def _reached(pair: Pair, limit_s: float) -> str:
         paths = [pair.path(end) for end in pair.ends]
         if paths == ["direct", "direct"]:
             return "direct"
-        if boot_time() > end_at:
+        if boot_time() > end_at and ("" not in paths or boot_time() > end_at + STATUS_S):
             return "none" if "" in paths else "relayed"
         time.sleep(0.2)
 
@@ -145,19 +148,6 @@ def _proves_direct(record: dict[str, Any]) -> bool:
     actor: str = record["to"].rpartition("/")[2]
     proven: bool = record["type"] == "path_proven" and record["fields"].get("path") == "direct"
     return proven and actor == CONTROL
-
-
-def stun_settings() -> str:
-    """Return the agents' configuration of the hub's STUN service, under both its addresses; "" where there is none."""
-    if "stun" not in ConfigFile.__struct_fields__:
-        return ""
-    servers = ", ".join(f'"stun:{ip}:{STUN_PORT}"' for ip in (*HUB, f"[{HUB6[0]}]"))
-    return f"\n[stun]\nservers = [{servers}]\n"
-
-
-def stun_options() -> tuple[str, ...]:
-    """Return the relay's options for that service."""
-    return ("--stun-port", str(STUN_PORT)) if stun_settings() else ()
 
 
 # --- showing ---
@@ -178,13 +168,13 @@ def grid(outcomes: Iterable[Outcome]) -> str:
     cells = {(one.left, one.right): one for one in outcomes if one.right}
     names = [kind for kind in kinds() if any(kind in pair for pair in cells)]
     letters = {"direct": "D", "relayed": "r", "none": "-"}
-    lines = [f"{'':20} " + " ".join(f"{index:3}" for index in range(1, len(names) + 1))]
+    lines = [f"{'':24}" + " ".join(f"{index:3}" for index in range(1, len(names) + 1))]
     for index, left in enumerate(names, start=1):
         row = []
         for right in names:
             one = cells.get((left, right)) or cells.get((right, left))
             row.append("   " if one is None else f" {letters[one.path]}{' ' if one.path == one.expected else '!'}")
-        lines.append(f"{index:2} {left:17} " + " ".join(row))
+        lines.append(f"{index:2} {left:21}" + " ".join(row))
     return "\n".join(lines)
 
 
@@ -208,6 +198,9 @@ def main() -> int:
             outcome = run(setting, options.direct_s)
         except NetworkUnavailable as error:
             print(f"homing: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"homing: stopped in {setting.name}; everything that was made is gone", file=sys.stderr)
             return 1
         outcomes.append(outcome)
         print(json.dumps({**asdict(outcome), "ok": outcome.ok}) if options.json else line(outcome), flush=True)

@@ -46,9 +46,9 @@ def test_a_line_names_what_went_wrong() -> None:
 
 def test_the_grid_shows_each_pair_both_ways() -> None:
     assert grid([MET, NOT_DIRECT, NEVER_MET]).splitlines() == [
-        "                       1   2",
-        " 1 public             r!  D ",
-        " 2 symmetric          D   -!",
+        "                          1   2",
+        " 1 public                r!  D ",
+        " 2 symmetric             D   -!",
     ]
 
 
