@@ -139,8 +139,11 @@ class IceAgents:
     def local_addresses_changed(self, addresses: Iterable[str], now: float) -> None:
         """Use these addresses of ours (literals of the allowed interfaces) from now on."""
         usable = dict.fromkeys(str(ip_address(ip)) for ip in addresses if self._rules.refusal(ip) is None)
-        self._bases = [Base(ip, self._port, ip_address(ip).packed) for ip in usable]
-        self._gatherer.configure(self._bases, self._servers, now)
+        bases = [Base(ip, self._port, ip_address(ip).packed) for ip in usable]
+        if bases == self._bases:
+            return
+        self._bases = bases
+        self._gatherer.configure(bases, self._servers, now)
         self._gatherer.ask_now(now)
         self._tell_addresses(now)
         self._settle_gatherer(now)

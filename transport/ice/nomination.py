@@ -7,7 +7,7 @@ from transport.ice.pairs import Pair
 from transport.ice.timing import Timing
 
 NOMINATE_AGAIN_S: Final = 0.2  # while a nomination is not answered
-MAX_NOMINATIONS: Final = 8  # requests, of one pair
+MAX_NOMINATIONS: Final = 16  # requests, of one pair
 FRESH_S: Final = 1.0  # an answer as old as this does not tell how a pair is now
 
 
