@@ -72,7 +72,7 @@ class Network:
         self.conditions = conditions or Conditions()
         self.hosts: dict[str, Host] = {}
         self.carried: Counter[str] = Counter()  # by fate
-        self.blocked: Callable[[Host, Host], bool] = lambda _sender, _receiver: False  # a fault: drop these
+        self.blocked: Callable[[Host, Host, Endpoint], bool] = lambda _sender, _receiver, _source: False  # a fault
         self._boxes: dict[str, Box] = {}
         self._networks: dict[str, int] = {"": 0}  # name of the router before it -> number
         self._sizes: Counter[str] = Counter()
@@ -167,7 +167,7 @@ class Network:
         found = (self._route6 if ":" in source.ip else self._route4)(host, source, destination)
         if found is None:
             self.carried["unreachable"] += 1
-        elif self.blocked(host, found[0]):
+        elif self.blocked(host, *found):
             self.carried["blocked"] += 1
         elif self.rng.random() < self.conditions.loss:
             self.carried["lost"] += 1

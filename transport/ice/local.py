@@ -44,11 +44,8 @@ class LocalCandidates:
         self._drops["too_many_addresses"] += len(kept[MAX_BASES:])
         del kept[MAX_BASES:]
         wanted = dict.fromkeys((base, base.endpoint) for base in kept)
-        hosts = {base.endpoint for base in kept}
-        seen = dict.fromkeys(
-            (each.base, each.endpoint) for each in mapped if each.base in kept and each.endpoint not in hosts
-        )
-        wanted |= dict.fromkeys(list(seen)[:MAX_MAPPED])
+        seen = dict.fromkeys((each.base, each.endpoint) for each in mapped if each.base in kept)
+        wanted |= dict.fromkeys(list(seen)[:MAX_MAPPED])  # a base that looks from outside as it is, is there already
         before, found = self._candidates, list[LocalCandidateFound]()
         self._candidates = {}
         for base, endpoint in wanted:

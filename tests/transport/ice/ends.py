@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable
 
 from config.keys import PublicKey, Secret
+from tests.kit.nats import PORT_RESTRICTED_CONE, Nat, Router
 from tests.kit.net import HOST_PORT, Conditions, Host, Network, Site
 from transport.ice.agents import IceAgents
 from transport.ice.candidates import AddressRules, Candidate, encode_candidate
@@ -25,6 +26,7 @@ NAMES = ("alice", "bob")
 OTHER = {"alice": "bob", "bob": "alice"}
 SIGNAL_DELAY_S = 0.03
 BOTH = Site(v4=True, v6=True)
+PUBLIC = Site()
 
 
 def credentials(ufrag: str, pwd: str | None = None) -> IceCredentials:
@@ -38,10 +40,12 @@ class StunServer:
         self.responder = StunResponder(0.0)
         self.silent = False
         self.lie: Endpoint | None = None  # what it says instead of the truth
+        self.lies: list[Endpoint] = []  # the same, once each
         self._outbox: list[Outgoing] = []
 
     def receive(self, datagram: bytes, source: Endpoint, local: bytes | None, now: float) -> None:
-        answer = None if self.silent else self.responder.respond(datagram, self.lie or source, now)
+        said = self.lies.pop(0) if self.lies else self.lie or source
+        answer = None if self.silent else self.responder.respond(datagram, said, now)
         if answer is not None:
             self._outbox.append(Outgoing(local, source, answer))
 
@@ -181,3 +185,19 @@ class Ends:
                 end.agents.add_remote_candidate(end.id, text, self.net.now)
 
         self.net.at(self.net.now + SIGNAL_DELAY_S, arrive)
+
+
+def home(name: str, nat: Nat = PORT_RESTRICTED_CONE) -> Site:
+    return Site((Router(name, nat),))
+
+
+def connected(
+    a: Site = PUBLIC, b: Site = PUBLIC, *, ours: bool = True, seed: int = 1, wires: Conditions | None = None
+) -> Ends:
+    ends = Ends(a, b, ours=ours, seed=seed, conditions=wires)
+    ends.run_for(0.5)
+    ends.open()
+    ends.run_until_settled()
+    ends.run_for(1.5)  # the last nomination is over
+    assert ends.path == "direct"
+    return ends

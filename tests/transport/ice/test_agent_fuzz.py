@@ -14,7 +14,15 @@ from transport.ice.agents import IceAgents
 from transport.ice.candidates import AddressRules, encode_candidate, make_candidate
 from transport.ice.events import AgentId, AgentTold, PairDoubtful, PairProven, PairSelected
 from transport.ice.pairs import MAX_PAIRS, MAX_REMOTES
-from transport.ice.stun import BindingError, BindingIndication, BindingRequest, BindingSuccess, CandidateIds, encode
+from transport.ice.stun import (
+    BindingError,
+    BindingIndication,
+    BindingRequest,
+    BindingSuccess,
+    CandidateIds,
+    Role,
+    encode,
+)
 from wg.datagrams import Endpoint
 
 OWN, REMOTE = credentials("ownUfrag"), credentials("remoteUfrag")
@@ -79,6 +87,7 @@ class Agent(RuleBasedStateMachine):
         self.requests: list[tuple[Endpoint, bytes]] = []
         self.selected = False
         self.open(known, False)
+        self.addresses(BASES, [])
 
     @property
     def id(self) -> AgentId:
@@ -126,6 +135,24 @@ class Agent(RuleBasedStateMachine):
         elif fate == "error":
             answer = BindingError(transaction=transaction, code=code)
         self.receive(encode(answer, REMOTE.pwd if signed else None), destination if from_there else source, None)
+
+    @rule(source=places, rounds=st.integers(1, 8), local=locals_)
+    def behave(self, source: Endpoint, rounds: int, local: bytes | None) -> None:
+        """For a while the remote does as it should."""
+        for number in range(rounds):
+            self.open(True, False)
+            role: Role = "controlled" if self.controlling else "controlling"
+            request = BindingRequest(
+                transaction=number.to_bytes(12),
+                username=f"{OWN.ufrag}:{REMOTE.ufrag}",
+                role=role,
+                use_candidate=not self.controlling,
+            )
+            self.receive(encode(request, OWN.pwd), source, local)
+            self.time(0.1)
+            asked, self.requests = self.requests, []
+            for place, datagram in asked:
+                self.receive(encode(BindingSuccess(transaction=datagram[8:20], mapped=source), REMOTE.pwd), place, None)
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.2, 1.0, 5.0, 3600.0]))
     def time(self, seconds: float) -> None:

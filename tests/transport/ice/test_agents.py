@@ -144,7 +144,7 @@ def test_requests_are_forgotten_by_generations() -> None:
     transactions.add(b"2", "two", NOW + KEEP_S + 1)
     assert (transactions.find(b"1"), transactions.find(b"2")) == ("one", "two")
     transactions.forget("two")
-    assert transactions.find(b"2") is None
+    assert (transactions.find(b"1"), transactions.find(b"2")) == ("one", None)
     transactions.add(b"3", "three", NOW + 2 * KEEP_S + 3)
     assert (transactions.find(b"1"), transactions.find(b"3")) == (None, "three")
     for number in range(2 * MAX_GENERATION + 1):
@@ -323,6 +323,18 @@ def test_a_server_that_says_something_else_each_time_is_no_news() -> None:
         ends.run_for(1.0)
     assert ends.alice.mappings == []
     assert len(srflx_of(ends.alice)) == 2
+
+
+def test_an_answer_that_is_not_said_twice_is_not_believed() -> None:
+    ends = Ends(HOME, Site(), servers=1)
+    ends.bob.agents.set_stun_servers([], ends.net.now)
+    ends.run_for(0.5)
+    ends.open()
+    before = srflx_of(ends.alice)
+    ends.servers[0].lies = [Endpoint("203.0.113.1", 9)]
+    ends.run_for(3 * ASK_EVERY_S)
+    assert ends.servers[0].lies == []
+    assert (ends.alice.mappings, srflx_of(ends.alice)) == ([], before)
 
 
 def test_one_liar_of_two_is_no_news() -> None:

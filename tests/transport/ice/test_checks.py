@@ -10,7 +10,7 @@ from transport.ice.candidates import AddressRules, make_candidate
 from transport.ice.checks import LIFETIME_S, MAX_UNDER_WAY, Check, Checks
 from transport.ice.nomination import MAX_NOMINATIONS, NOMINATE_AGAIN_S, Nomination
 from transport.ice.pacer import Pacer, Turns
-from transport.ice.pairs import MAX_PAIRS, Base, CheckList, Pair
+from transport.ice.pairs import MAX_PAIRS, MAX_SIGNALLED, Base, CheckList, Pair
 from transport.ice.stun import BindingRequest, BindingSuccess, decode, encode
 from transport.ice.timing import CHECK_AT_S, FOREIGN, OURS
 from transport.signal.messages import IceCredentials
@@ -190,3 +190,23 @@ def test_a_lesser_pair_waits_for_its_time_towards_foreign_peers() -> None:
     assert nomination.due_at == 5.0 + FOREIGN.nomination_wait_s["prflx"]
     nomination.consider(pair, since=5.0, selected=None, now=nomination.due_at)
     assert nomination.take(nomination.due_at) is pair
+
+
+@pytest.mark.parametrize(("answered_at", "taken"), [(99.5, True), (90.0, False)])
+def test_a_better_pair_is_nominated_only_while_it_is_known_to_work(answered_at: float, taken: bool) -> None:
+    nomination, pairs = Nomination(OURS), check_list()
+    pairs.add_remote(make_candidate("host", THERE), THERE, 0.0, keep=None)
+    lesser = Endpoint("203.0.113.9", 9)
+    pairs.add_remote(make_candidate("srflx", lesser), lesser, 0.0, keep=None)
+    better, selected = pairs
+    better.state, better.answered_at = "succeeded", answered_at
+    nomination.consider(better, since=None, selected=selected, now=100.0)
+    assert (nomination.take(100.0) is better) == taken
+
+
+def test_candidates_that_cannot_be_tried_yet_are_kept() -> None:
+    pairs = CheckList(AddressRules(), controlling=True, drops=Counter())
+    first = [Endpoint("203.0.113.7", port) for port in range(1, MAX_SIGNALLED + 1)]
+    for endpoint in [*first, THERE]:
+        pairs.add_remote(make_candidate("host", endpoint), endpoint, 0.0, keep=None)
+    assert list(pairs.remotes) == first
