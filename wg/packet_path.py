@@ -154,7 +154,6 @@ class PacketPath:
             stun = [each for each in strangers if each[4:8] == _STUN_COOKIE and len(each) >= _STUN_HEADER_LEN]
             if stun:
                 self._outbox.stun.append(batch._replace(datagrams=stun))
-                self._count("stun", len(stun))
             self._count("no_wireguard", len(strangers) - len(stun))
 
     def handle_relayed(self, key: PublicKey, link: int, generation: int, payloads: list[bytes], now: float) -> None:

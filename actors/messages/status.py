@@ -75,11 +75,25 @@ class TunnelStatus(msgspec.Struct, frozen=True, kw_only=True):
     drops: dict[str, int]  # reason -> packets
 
 
+class IceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The search for a direct path to one peer."""
+
+    peer: PublicKey
+    state: Literal["checking", "connected", "doubtful", "ended"]
+    since_at: float
+    pair: str = ""  # the one that was proven: "10.0.0.1 -> srflx 192.0.2.7:51820"
+    reason: str = ""  # why it is doubtful, or ended
+    tried: tuple[str, ...] = ()  # a line for each pair while there is none, 12 at most
+
+
 class PacketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The packet process's part."""
 
     tunnels: tuple[TunnelStatus, ...] = ()
     drops: dict[str, int] = {}  # of packets that belong to no peer
+    ice: tuple[IceStatus, ...] = ()  # one for each peer that speaks ICE
+    stun: tuple[str, ...] = ()  # what each STUN server says of each of our addresses, a line each
+    addresses: tuple[str, ...] = ()  # of this machine, a line each: whether peers are told of it, or why not
 
 
 class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,6 +117,10 @@ class Tunnels:
         """Return what the drivers shall send and write, once; ask after each input, mail included."""
         return self._path.output()
 
+    def direct_endpoint(self, peer: PublicKey) -> Endpoint | None:
+        """Return where the direct path to this peer leads now; None: nowhere."""
+        return self._path.direct_endpoint(peer)
+
     def status(self, links: Mapping[int, str]) -> PacketStatus:
         """Return what the snapshot file says; `links` are the URLs of the relay links."""
         tunnels = tuple(

@@ -1,9 +1,10 @@
 """Carries packets between Tunnels and the descriptors: TUN device, UDP sockets, relay links.
 
-    TUN readable ---\\                        /--> UDP sockets
+    TUN readable ---\\                        /--> UDP sockets <-- Direct (its own STUN)
     UDP readable ----+--> Tunnels --> output ---> TUN device
-    relayed packets -+       |               \\--> relay links
-    timer, mail -----/       \\--> reports: mail
+    relayed packets -+       |             \\ \\--> relay links
+    timer, mail -----/       |              \\--> Direct: STUN that came
+                             \\--> reports: mail
 
 Each source gives one bounded batch a turn of the loop, so none starves another.  While a UDP socket takes nothing more,
 nothing more is read from the host: its own queue is where packets should wait, and be dropped.
@@ -14,12 +15,13 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from actors.effects import Effect
+from actors.effects import Effect, Send
 from actors.packet.tunnels import Tunnels
 from config.keys import PublicKey
-from wg.datagrams import RelayedBatch, UdpBatch
+from wg.datagrams import Endpoint, RelayedBatch, UdpBatch
 from wg.drivers.tun import TunDriver, TunGone
 from wg.drivers.udp import UdpDriver
+from wg.reports import PathHeard
 
 MAX_WAIT_S = 1.0  # the loop's clock stops during suspend, deadlines do not
 
@@ -29,6 +31,18 @@ class Relayed(Protocol):
 
     def send(self, batch: RelayedBatch, now: float) -> None:
         """Send these packets, or drop and count them."""
+        ...
+
+
+class Direct(Protocol):
+    """Looks for direct paths, with STUN on the same UDP sockets."""
+
+    def receive(self, batches: Iterable[UdpBatch]) -> None:
+        """Take STUN that came."""
+        ...
+
+    def path_heard(self, peer: PublicKey, endpoint: Endpoint) -> None:
+        """Take note that WireGuard heard the peer there."""
         ...
 
 
@@ -51,6 +65,7 @@ class Carrier:
         self._udp = {driver.family: driver for driver in udp}
         self._deliver, self._gone = deliver, gone
         self._relayed: Relayed | None = None
+        self._direct: Direct | None = None
         self._blocked: set[int] = set()  # UDP descriptors whose buffer is full
         self._tun_lost = False
         self._timer: asyncio.TimerHandle | None = None
@@ -58,9 +73,9 @@ class Carrier:
         self._settling = False
         self.drops: dict[str, int] = {}
 
-    def open(self, relayed: Relayed) -> None:
-        """Begin to read."""
-        self._relayed = relayed
+    def open(self, relayed: Relayed, direct: Direct | None = None) -> None:
+        """Begin to read.  STUN is counted and dropped if nobody looks for direct paths."""
+        self._relayed, self._direct = relayed, direct
         self._loop.add_reader(self._tun.fd, self._on_tun)
         for driver in self._udp.values():
             self._loop.add_reader(driver.fd, self._on_udp, driver)
@@ -127,18 +142,35 @@ class Carrier:
         self._deliver(reports)
         output = self.tunnels.output()
         for batch in output.udp:
-            self._send_udp(batch)
+            self.send_udp(batch)
         if output.packets:
             self._write_tun(output.packets)
         for relayed in output.relayed:
             assert self._relayed is not None
             self._relayed.send(relayed, self._clock())
+        if self._direct is not None:
+            self._tell_direct(self._direct, reports, output.stun)
+        else:
+            self._count("stun", sum(len(batch.datagrams) for batch in output.stun))
         self._arm()
 
-    def _send_udp(self, batch: UdpBatch) -> None:
+    def _tell_direct(self, direct: Direct, reports: list[Effect], stun: list[UdpBatch]) -> None:
+        for report in reports:
+            match report:
+                case Send(message=PathHeard(peer=peer, path="direct")):
+                    endpoint = self.tunnels.direct_endpoint(peer)
+                    if endpoint is not None:
+                        direct.path_heard(peer, endpoint)
+                case _:
+                    pass
+        if stun:
+            direct.receive(stun)
+
+    def send_udp(self, batch: UdpBatch) -> None:
+        """Send datagrams from our port."""
         driver = self._udp.get(socket.AF_INET6 if ":" in batch.endpoint.ip else socket.AF_INET)
         if driver is None:
-            self.drops["no_udp6"] = self.drops.get("no_udp6", 0) + len(batch.datagrams)
+            self._count("no_udp6", len(batch.datagrams))
             return
         driver.send(batch)
         if driver.blocked and driver.fd not in self._blocked:
@@ -157,6 +189,10 @@ class Carrier:
             self._tun_lost = True
             self._loop.remove_reader(self._tun.fd)
             self._gone(reason)
+
+    def _count(self, reason: str, datagrams: int) -> None:
+        if datagrams:
+            self.drops[reason] = self.drops.get(reason, 0) + datagrams
 
     def _arm(self) -> None:
         """Wake in time for the next timeout; a timer that fires early is cheaper than one that is always set anew."""

@@ -19,21 +19,27 @@ from typing import Any
 
 from loguru import logger
 
-from actors.addresses import AGENT, PACKET, RELAY_LINKS, TUNNELS, control_processes
+from actors.addresses import AGENT, ICE_AGENTS, PACKET, RELAY_LINKS, TUNNELS, control_processes
 from actors.effects import Effect, Send
-from actors.messages.packet import ConfigurePeer, RelayLinksInbox, RemovePeer, TunnelsInbox
+from actors.messages.packet import ConfigurePeer, IceAgentsInbox, RelayLinksInbox, RemovePeer, TunnelsInbox
 from actors.messages.process import ProcessReady
 from actors.messages.status import PacketStatus, Snapshot
+from actors.packet.ice_agents import IceAgents
 from actors.packet.relay_links import RelayLinks
 from actors.packet.tunnels import Tunnels
 from actors.runtime import clock
 from actors.runtime.bootstrap import Bootstrap, run_child
 from actors.runtime.carrier import Carrier
+from actors.runtime.ice_driver import IceDriver
 from actors.runtime.post_office import PostOffice
 from actors.runtime.process_actor import OfficeHost, add_process_actor
 from actors.runtime.relay_dialer import RelayDialer
 from actors.runtime.snapshot import encode_snapshot, write_snapshot
 from config.keys import PublicKey
+from config.values import parse_interface, parse_server
+from transport.ice import agents
+from transport.ice.candidates import AddressRules
+from transport.ice.interfaces import InterfaceRules
 from wg.drivers.tun import TunDriver
 from wg.drivers.udp import UdpDriver
 from wg.packet_path import PacketPath
@@ -57,7 +63,7 @@ class PacketProcess:
         self._started_at = clock.now()
         self._exit_code = 0
         self._faults: deque[float] = deque(maxlen=MAX_FAULTS + 1)
-        self._peers: set[PublicKey] = set()
+        self._peers: dict[PublicKey, tuple[str, ...]] = {}  # with their allowed IPs
         self._peers_due = False
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._on_fault)
@@ -94,6 +100,28 @@ class PacketProcess:
             receive=self._carrier.receive_relayed,
             clock=clock.now,
         )
+        self._agents = self._make_agents(controls)
+        self._ice = IceDriver(
+            self._loop,
+            self._agents,
+            servers=[parse_server(server) for server in told.config.file.stun.servers],
+            send=self._carrier.send_udp,
+            deliver=self._deliver,
+            clock=clock.now,
+        )
+
+    def _make_agents(self, controls: tuple[str, ...]) -> "HookedIceAgents":
+        file, rng, rules = self._told.config.file, random.SystemRandom(), AddressRules()
+        own = [interface.network for text in file.node.addresses if (interface := parse_interface(text)) is not None]
+        return HookedIceAgents(
+            agents.IceAgents(port=self._told.listen_port, rules=rules, entropy=os.urandom, rng=rng),
+            rules,
+            InterfaceRules(file.node.interface, rules, file.ice.interfaces),
+            controls,
+            own_networks=own,
+            enabled=file.ice.enabled,
+            on_mail=lambda _message: self._ice.settle_soon(),
+        )
 
     def run(self) -> int:
         """Run until told to end (SIGTERM), and return the exit code."""
@@ -106,10 +134,13 @@ class PacketProcess:
                 office.connect(process, incarnation)
             office.add(TUNNELS.actor, self._tunnels)
             office.add(RELAY_LINKS.actor, self._links)
+            office.add(ICE_AGENTS.actor, self._agents)
             add_process_actor(office, OfficeHost(office, on_drain=self._on_drain))
             office.attach(loop, lambda reason: self._end(str(reason)))
             loop.add_signal_handler(signal.SIGTERM, loop.stop)
-            self._carrier.open(self._dialer)
+            self._carrier.open(self._dialer, self._ice)
+            if told.config.file.ice.enabled:
+                self._ice.open()
             self._write_snapshot()
             office.post(AGENT, ProcessReady(process=PACKET, incarnation=told.incarnation))
             gc.freeze()
@@ -122,6 +153,7 @@ class PacketProcess:
     async def _close(self) -> None:
         """Let go of the descriptors, and let the relay servers' last messages leave."""
         self._carrier.close()
+        self._ice.close()
         self._dialer.close()
         await asyncio.sleep(CLOSE_S)
 
@@ -154,18 +186,18 @@ class PacketProcess:
 
     def _on_tunnels_mail(self, message: TunnelsInbox) -> None:
         match message:
-            case ConfigurePeer(peer=peer) if peer not in self._peers:
-                self._peers.add(peer)
+            case ConfigurePeer(peer=peer, allowed_ips=allowed_ips) if self._peers.get(peer) != allowed_ips:
+                self._peers[peer] = allowed_ips
                 self._tell_peers_soon()
             case RemovePeer(peer=peer) if peer in self._peers:
-                self._peers.remove(peer)
+                del self._peers[peer]
                 self._tell_peers_soon()
             case _:
                 pass
         self._carrier.settle_soon()
 
     def _tell_peers_soon(self) -> None:
-        """Tell the relay links whose packets count, once for all the peers that come together."""
+        """Tell relay links and ICE agents which peers there are, once for all that come together."""
         if not self._peers_due:
             self._peers_due = True
             self._loop.call_soon(self._tell_peers)
@@ -173,6 +205,8 @@ class PacketProcess:
     def _tell_peers(self) -> None:
         self._peers_due = False
         self._links.known_peers(self._peers)
+        self._agents.known_peers(self._peers)
+        self._ice.settle_soon()
 
     def _on_links_mail(self, _message: RelayLinksInbox) -> None:
         self._dialer.settle_soon()
@@ -184,6 +218,8 @@ class PacketProcess:
         self._loop.call_later(SNAPSHOT_S, self._write_snapshot)
         of_tunnels = self._tunnels.status(self._links.urls())
         of_links = {f"relay_{reason}": count for reason, count in self._links.status().drops.items()}
+        ice = self._agents.status(now)
+        of_ice = {f"ice_{reason}": count for reason, count in ice.drops.items()}
         snapshot = Snapshot(
             process=PACKET,
             incarnation=self._told.incarnation,
@@ -192,7 +228,11 @@ class PacketProcess:
             started_at=self._started_at,
             runtime=self._office.status(),
             packet=PacketStatus(
-                tunnels=of_tunnels.tunnels, drops={**of_tunnels.drops, **self._carrier.dropped(), **of_links}
+                tunnels=of_tunnels.tunnels,
+                drops={**of_tunnels.drops, **self._carrier.dropped(), **of_links, **of_ice},
+                ice=ice.agents,
+                stun=ice.servers,
+                addresses=ice.addresses,
             ),
         )
         try:
@@ -244,6 +284,20 @@ class HookedRelayLinks(RelayLinks):
         self._on_mail = on_mail
 
     def handle(self, message: RelayLinksInbox, now: float) -> list[Effect]:
+        """Do what the control side asks."""
+        effects = super().handle(message, now)
+        self._on_mail(message)
+        return effects
+
+
+class HookedIceAgents(IceAgents):
+    """IceAgents that say when mail has changed something, so that their datagrams are sent."""
+
+    def __init__(self, *what: Any, on_mail: Callable[[IceAgentsInbox], None], **more: Any) -> None:
+        super().__init__(*what, **more)
+        self._on_mail = on_mail
+
+    def handle(self, message: IceAgentsInbox, now: float) -> list[Effect]:
         """Do what the control side asks."""
         effects = super().handle(message, now)
         self._on_mail(message)

@@ -175,8 +175,12 @@ class AddressRules:
     """
 
     def __init__(self, overlay: Iterable[str | Network] = (), *, loopback: bool = False) -> None:
-        self._overlay = tuple(network if isinstance(network, Network) else ip_network(network) for network in overlay)
+        self.set_overlay(overlay)
         self._loopback = loopback
+
+    def set_overlay(self, overlay: Iterable[str | Network]) -> None:
+        """Take these prefixes from now on."""
+        self._overlay = tuple(network if isinstance(network, Network) else ip_network(network) for network in overlay)
 
     def refusal(self, ip: str) -> str | None:
         """Return why this address is not used; None: it may be."""
