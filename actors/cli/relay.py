@@ -13,6 +13,7 @@ from typing import Any
 from loguru import logger
 
 from actors.cli.errors import HINTS, WRONG_USE, CommandFailed
+from actors.cli.serving import check_level, parse_listen, tls_files
 from config.files import UnusableFile, read_relay_secret
 from config.keys import Secret
 from config.logs import setup
@@ -23,7 +24,6 @@ from transport.relay.auth import key_of
 from transport.relay.server import RelayServer
 from transport.relay.urls import InvalidRelayUrl, instance_url
 
-LEVELS = ("debug", "info", "warning", "error")
 VARIABLE = "HOMING_RELAY_SECRET"
 
 
@@ -44,9 +44,8 @@ def run(
 
     The secret is the one line of `secret_file`, or of the variable HOMING_RELAY_SECRET.  Raises CommandFailed.
     """
-    host, port = _parse_listen(listen)
-    if log_level not in LEVELS:
-        raise CommandFailed(f"--log-level {log_level}: one of {', '.join(LEVELS)} would do", code=WRONG_USE)
+    host, port = parse_listen(listen)
+    check_level(log_level)
     if not 0 <= stun_port <= 0xFFFF:
         raise CommandFailed(f"--stun-port {stun_port}: 1 to 65535 would do, 0 for none", code=WRONG_USE)
     tls = _tls(tls_cert, tls_key)
@@ -113,15 +112,6 @@ def _stun() -> Any:
     return import_module("transport.drivers.stun_server").StunService()
 
 
-def _parse_listen(listen: str) -> tuple[str | None, int]:
-    host, colon, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not (colon and port.isascii() and port.isdigit() and int(port) <= 0xFFFF) or (":" in host and not bracketed):
-        would_do = "HOST:PORT, [IPV6]:PORT or :PORT would do, with a port of 0 to 65535"
-        raise CommandFailed(f"--listen {listen}: {would_do}", code=WRONG_USE)
-    return (host[1:-1] if bracketed else host) or None, int(port)
-
-
 def _secret(file: Path | None) -> Secret:
     if file is not None:
         try:
@@ -136,12 +126,11 @@ def _secret(file: Path | None) -> Secret:
 
 
 def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None and key is None:
+    files = tls_files(certificate, key)
+    if files is None:
         return None
-    if certificate is None or key is None:
-        raise CommandFailed("--tls-cert and --tls-key: one without the other; TLS needs both", code=WRONG_USE)
     try:
-        return server_context(str(certificate), str(key))
+        return server_context(*map(str, files))
     except UnusableCertificate as error:
         raise CommandFailed(f"--tls-cert, --tls-key: {error}") from None
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from loguru import logger
 
-from actors.cli.errors import HINTS, WRONG_USE, CommandFailed
+from actors.cli.errors import HINTS, CommandFailed
+from actors.cli.serving import check_level, parse_listen, tls_files
 from config.files import UnusableFile, read_certificates
 from config.logs import setup
 from config.schema import LogSection
 from transport.signal.server import SignalServer
 
-LEVELS = ("debug", "info", "warning", "error")
 MAX_REQUEST_LEN = 4096  # bytes of an HTTP request for the metrics
 REQUEST_S = 5.0
 NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # what binding to every address says where IPv6 is off
@@ -34,9 +34,8 @@ def run(
 
     The metrics, as Prometheus text, are for this machine only: http://127.0.0.1:PORT/metrics.
     """
-    host, port = _parse_listen(listen)
-    if log_level not in LEVELS:
-        raise CommandFailed(f"--log-level {log_level}: one of {', '.join(LEVELS)} would do", code=WRONG_USE)
+    host, port = parse_listen(listen)
+    check_level(log_level)
     key_and_chain = _read_tls(tls_cert, tls_key)
     _try_bind("--listen", host, port)
     if metrics_port is not None:
@@ -46,13 +45,15 @@ def run(
     return 0
 
 
-async def _serve(host: str, port: int, key_and_chain: tuple[bytes, bytes] | None, metrics_port: int | None) -> None:
+async def _serve(
+    host: str | None, port: int, key_and_chain: tuple[bytes, bytes] | None, metrics_port: int | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = SignalServer()
-    address = f"[{host or '::'}]:{port}" if ":" in host or not host else f"{host}:{port}"
+    address = f"[{host or '::'}]:{port}" if host is None or ":" in host else f"{host}:{port}"
     try:
         port = await server.start(address, key_and_chain)
     except RuntimeError:  # the core does not say why; what _try_bind finds is not it
@@ -90,23 +91,12 @@ def metrics_text(server: SignalServer) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parse_listen(listen: str) -> tuple[str, int]:
-    host, colon, port_text = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not (colon and port_text.isascii() and port_text.isdigit() and int(port_text) <= 0xFFFF):
-        raise CommandFailed(f"--listen {listen}: HOST:PORT with a port of 0 to 65535 would do", code=WRONG_USE)
-    if ":" in host and not bracketed:
-        raise CommandFailed(f"--listen {listen}: an IPv6 address needs brackets: [ADDRESS]:PORT", code=WRONG_USE)
-    return host[1:-1] if bracketed else host, int(port_text)
-
-
 def _read_tls(cert: Path | None, key: Path | None) -> tuple[bytes, bytes] | None:
     """Return private key and certificate chain, if they are given and fit together."""
-    if cert is None and key is None:
+    files = tls_files(cert, key)
+    if files is None:
         return None
-    if cert is None or key is None:
-        given, missing = ("--tls-key", "--tls-cert") if cert is None else ("--tls-cert", "--tls-key")
-        raise CommandFailed(f"{given} without {missing}: TLS needs both", code=WRONG_USE)
+    cert, key = files
     try:
         chain = read_certificates(cert)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: b"")
@@ -123,10 +113,10 @@ def _read_tls(cert: Path | None, key: Path | None) -> tuple[bytes, bytes] | None
         raise CommandFailed(f"--tls-key {key}: {error.strerror}") from None
 
 
-def _try_bind(option: str, host: str, port: int) -> None:
+def _try_bind(option: str, host: str | None, port: int) -> None:
     """Raise CommandFailed with the reason if the port cannot be had: the servers' own libraries would not tell it."""
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise CommandFailed(f"{option} {host}: {error.strerror}; an address of this machine would do") from None
     for family, kind, protocol, _, address in found:

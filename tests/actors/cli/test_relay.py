@@ -180,7 +180,7 @@ def test_tls_needs_both_files_and_they_must_fit(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOMING_RELAY_SECRET", "x")
     one, other = certificates.make(tmp_path, "one"), certificates.make(tmp_path, "other")
     junk = write_private(tmp_path / "junk", "no certificate")
-    assert "one without the other" in _fails(2, tls_cert=one.certificate)
+    assert "--tls-cert without --tls-key" in _fails(2, tls_cert=one.certificate)
     assert "no such file" in _fails(1, tls_cert=tmp_path / "none", tls_key=one.key)
     assert "the key is not the certificate's" in _fails(1, tls_cert=one.certificate, tls_key=other.key)
     assert "no PEM pair" in _fails(1, tls_cert=junk, tls_key=one.key)

@@ -64,7 +64,7 @@ def test_a_port_in_use_is_told() -> None:
         ("host:", 2, "HOST:PORT"),
         ("127.0.0.1:65536", 2, "0 to 65535"),
         ("127.0.0.1:-1", 2, "0 to 65535"),
-        ("::1:10000", 2, "brackets"),
+        ("::1:10000", 2, "[IPV6]:PORT"),
         ("192.0.2.1:10000", 1, "no interface of this machine has that address"),
         ("signal.invalid:10000", 1, "an address of this machine would do"),
     ],
