@@ -4,6 +4,7 @@ A machine is the logic of one actor.  It is pure: `handle` takes one message and
 state and returns what should happen.  The runtime (actors/runtime/shell.py) performs the effects in their order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -70,6 +71,16 @@ class Machine(Protocol):
 
     def handle(self, message: Any, now: float) -> list[Effect]:
         """Work on one message at `now` (CLOCK_BOOTTIME seconds)."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A machine that counts what it did not do, or did often.  Optional beside Machine; status adds them up by role."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Return what was counted since the machine was made, by name."""
         ...
 
 

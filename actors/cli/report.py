@@ -68,6 +68,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True):
     actor_restarts: int
     mailbox_depth: int
     dead_letters: int
+    counters: dict[str, int]  # what its actors, mailboxes and links counted, by name; those that are not 0
 
 
 class LinkReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +195,14 @@ def _process(name: str, snapshot: Snapshot | None, child: ChildStatus | None, no
         actor_restarts=runtime.restarts,
         mailbox_depth=runtime.mailbox_depth,
         dead_letters=sum(runtime.dead_letters.values()),
+        counters=_counters(runtime),
     )
+
+
+def _counters(runtime: RuntimeStatus) -> dict[str, int]:
+    kinds = (("", runtime.counters), ("dead_letters.", runtime.dead_letters), ("overflow.", runtime.overflow))
+    found = {f"{kind}{name}": count for kind, counts in kinds for name, count in counts.items()}
+    return {name: count for name, count in sorted(found.items()) if count}
 
 
 def _links(snapshots: Sequence[Snapshot], now: float) -> Iterator[LinkReport]:

@@ -21,6 +21,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="peer_status"):
     path: PathKind | None
     relay_url: str | None = None
     reason: str = ""  # why it is not up, or not direct
+    tried: tuple[str, ...] = ()  # while it is not direct: a line for each pair that the last search tried, 12 at most
     ours: bool | None = None  # None: nothing heard from it yet
     since_at: float = 0.0  # of this state
     recoveries: int = 0  # times a lost path was proven again
@@ -106,6 +107,7 @@ class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):
     overflow: dict[str, int] = {}  # message type and rule -> count
     restarts: int = 0
     gaps: int = 0
+    counters: dict[str, int] = {}  # "offer_listener.repeated" -> what all actors of that role have counted
 
 
 class ChildStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 It has no state and decides nothing.  What the client reports goes to SIGNAL straight from its thread.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, assert_never
 
@@ -27,6 +28,11 @@ class SignalDriver(Protocol):
         """Tell SIGNAL again whether the link is up."""
         ...
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the client counts."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Passing:
@@ -41,6 +47,11 @@ class SignalLink:
     def __init__(self, driver: SignalDriver) -> None:
         self._driver = driver
         self.state = Passing()
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the client counts."""
+        return self._driver.counters
 
     def handle(self, message: SignalLinkInbox, _now: float) -> list[Effect]:
         """Hand one message to the client."""

@@ -163,6 +163,12 @@ class OfferListener:
             case _:
                 assert_never(message)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was not worked on, and why."""
+        replaced = self.relay_turns.replaced + self.ice_turns.replaced
+        return {"replaced": replaced, "repeated": self.repeated, "overtaken": self.overtaken}
+
     def _is_repeated(self, nonce: bytes) -> bool:
         if nonce in self._nonces:
             self.repeated += 1

@@ -54,7 +54,7 @@ from actors.runtime.mailbox import Entry
 from actors.runtime.outlet import OUTLET_FRAMES, Outlet
 from actors.runtime.reception import Reception
 from actors.runtime.ring import RING_LEN, RecordRing
-from actors.runtime.shell import Shell, types_of
+from actors.runtime.shell import Shell, added_up, types_of
 from actors.runtime.supervision import ActorsFailing, Supervision
 from actors.runtime.tap import PUBLISH_FRAMES, Tap, run_key
 from actors.runtime.timers import Timers
@@ -324,6 +324,7 @@ class PostOffice:
             overflow=dict(self.ledger.overflow),
             restarts=self.wards.failures,
             gaps=self.ledger.gaps,
+            counters=added_up(self.shells.values()),
         )
 
     def ring(self, wanted: RingWanted | None = None) -> Ring:

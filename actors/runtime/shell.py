@@ -8,12 +8,14 @@ raises WouldBlock instead of hanging the process.
 
 import threading
 import typing
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pykka
 
-from actors.effects import Effect, Later, Machine, Send, Starting
+from actors.effects import Counting, Effect, Later, Machine, Send, Starting
 from actors.messages.envelope import FLAGS, ID, TRACE
 from actors.messages.process import StopActor
 from actors.messages.redact import paths
@@ -109,6 +111,7 @@ class Shell(pykka.Actor):
 
     def _take(self, machine: Machine) -> None:
         self.machine = machine
+        self.counting = machine if isinstance(machine, Counting) else None
         self.decoder, self.secretive = decoder_for(machine), may_hold_secrets(machine)
         self.state_name = type(machine.state).__name__
         self._state_number = self._office.tap.ring.states[self.state_name]
@@ -212,3 +215,15 @@ class OfficeThread:
 
     def __exit__(self, *_: object) -> None:
         _here.running -= 1
+
+
+def added_up(shells: Iterable[Shell]) -> dict[str, int]:
+    """Return what the machines count, added up by role: `offer_listener.repeated` of all peers."""
+    total: Counter[str] = Counter()
+    for shell in shells:
+        if shell.counting is not None:
+            role = shell.name.rpartition("/")[2]
+            # Copied at once: the signal client counts on a thread of its own.
+            for what, count in dict(shell.counting.counters).items():
+                total[f"{role}.{what}"] += count
+    return dict(total)

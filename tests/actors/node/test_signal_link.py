@@ -11,6 +11,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.asked: list[object] = []
+        self.counters = {"sent": 3}
 
     def post(self, post: SignalPost) -> None:
         self.asked.append(post)
@@ -28,3 +29,7 @@ def test_mail_is_handed_to_the_driver_as_it_is() -> None:
     for message in (post, KnownPeers(peers=frozenset({BOB})), SignalLinkWanted()):
         assert machine.handle(message, 1.0) == []
     assert driver.asked == [post, frozenset({BOB}), "repeat"]
+
+
+def test_what_the_client_counts_is_its_count() -> None:
+    assert SignalLink(Driver()).counters == {"sent": 3}

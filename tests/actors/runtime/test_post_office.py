@@ -387,3 +387,22 @@ def test_mail_posted_in_a_handler_has_that_message_as_its_cause() -> None:
         poke, first, second = office.ring().records
         assert (first.cause, first.trace) == (poke.id, 77)
         assert (second.cause, second.trace) == (poke.id, 77)
+
+
+class Counter(Collector):
+    """Counts what it is told."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {"told": len(self.heard)}
+
+
+def test_what_machines_count_is_added_up_by_role() -> None:
+    with town() as place:
+        office = place.office()
+        for key in ("A", "B"):
+            office.add(f"peer/{key}/guard", Counter())
+            office.post(here(f"peer/{key}/guard"), Note(number=1))
+        office.add("collector", Collector())
+        place.settle()
+        assert office.status().counters == {"guard.told": 2}
