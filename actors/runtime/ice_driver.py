@@ -116,10 +116,9 @@ class IceDriver:
         self._deliver(effects)
         for batch in self._agents.datagrams():
             self._send(batch)
+        self._arm()
         if self._agents.addresses_wanted():
             self._read_addresses()
-        else:
-            self._arm()
 
     def _arm(self) -> None:
         at = self._agents.next_timeout()

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -152,7 +152,13 @@ def run_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], bool], li
     loop.run_until_complete(watch())
 
 
-def arrived(end: End, into: list[bytes]) -> list[bytes]:
+class HasHost(Protocol):
+    """Whatever has a host's end of a TUN device."""
+
+    host: socket.socket
+
+
+def arrived(end: HasHost, into: list[bytes]) -> list[bytes]:
     """Move what has come to this host into the list, and return the list."""
     try:
         while True:

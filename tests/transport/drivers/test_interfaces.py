@@ -81,3 +81,50 @@ def test_an_answer_of_many_datagrams_is_read_whole(space: str) -> None:
     batch = "".join(f"addr add {one}/24 dev eth0\n" for one in addresses)
     subprocess.run(["ip", "-n", space, "-batch", "-"], input=batch, text=True, check=True)
     assert {one.ip for one in ask(space)} >= set(addresses)
+
+
+WATCH = """
+import os, select, sys
+from transport.drivers.interfaces import AddressWatch
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+watch = AddressWatch()
+print("watching", flush=True)
+for line in sys.stdin:
+    told = bool(select.select([watch.fd], [], [], 20.0)[0])
+    watch.forget()
+    print(told, bool(select.select([watch.fd], [], [], 0.0)[0]), flush=True)
+"""
+
+
+def test_changes_of_addresses_and_links_are_told_without_privilege(space: str) -> None:
+    ip(space, "link add eth0 type veth peer name eth1")
+    ip(space, "link set eth0 up")
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", WATCH]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as watching:
+        assert watching.stdin is not None
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "watching\n"
+        for change in ("addr add 192.0.2.1/24 dev eth0", "addr del 192.0.2.1/24 dev eth0", "link set eth0 down"):
+            ip(space, change)
+            watching.stdin.write("what was told?\n")
+            assert watching.stdout.readline().startswith("True ")
+        watching.stdin.close()
+        assert watching.wait(20) == 0
+
+
+def test_more_news_than_the_kernel_keeps_is_news_as_well(space: str) -> None:
+    ip(space, "link add eth0 type veth peer name eth1")
+    script = "\n".join(
+        (
+            "import subprocess, select",
+            "from transport.drivers.interfaces import AddressWatch",
+            "watch = AddressWatch()",
+            "lines = [f'addr add 10.{n // 250}.{n % 250}.1/24 dev eth0' for n in range(2000)]",
+            "subprocess.run(['ip', '-batch', '-'], input='\\n'.join(lines), text=True, check=True)",
+            "while select.select([watch.fd], [], [], 0.0)[0]: watch.forget()",
+            "subprocess.run(['ip', 'link', 'set', 'eth1', 'up'], check=True)",
+            "print(bool(select.select([watch.fd], [], [], 20.0)[0]))",
+        )
+    )
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", script]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True\n"
