@@ -12,6 +12,7 @@ import msgspec
 
 from actors.messages.status import (
     ChildStatus,
+    IceStatus,
     PeerStatus,
     RelayLinkStatus,
     RuntimeStatus,
@@ -28,6 +29,16 @@ HUNG_S = 10.0  # the watchdogs of the supervisor act before this
 
 State = Literal["connecting", "connected", "doubtful", "idle", "parked"]
 Check = Literal["live", "ready", "startup"]
+
+
+class DirectReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The search for a direct path to a peer (ICE)."""
+
+    state: Literal["checking", "connected", "doubtful", "ended"]
+    age_s: float  # of the state
+    pair: str  # the one that was proven: "10.0.0.1 -> srflx 192.0.2.7:51820"
+    reason: str  # why it is doubtful, or ended
+    tried: tuple[str, ...]  # a line for each pair while there is none
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +61,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     last_recovery_cause: str
     ours: bool | None
     reason: str  # why it is not up, or not direct
+    direct: DirectReport | None = None  # None: none is looked for
 
 
 class ProcessReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +104,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[PeerReport, ...]
     processes: tuple[ProcessReport, ...]
     problems: tuple[str, ...]  # what keeps this report from being whole
+    stun: tuple[str, ...] = ()  # what STUN servers say of our addresses, a line each
+    addresses: tuple[str, ...] = ()  # of this machine, a line each: whether peers are told of it, or why not
 
 
 def make_report(
@@ -113,6 +127,10 @@ def make_report(
         peers=tuple(sorted(_peers(snapshots, now), key=lambda peer: peer.name)),
         processes=processes,
         problems=(*problems, *silent),
+        stun=tuple(line for snapshot in snapshots if snapshot.packet is not None for line in snapshot.packet.stun),
+        addresses=tuple(
+            line for snapshot in snapshots if snapshot.packet is not None for line in snapshot.packet.addresses
+        ),
     )
 
 
@@ -227,15 +245,25 @@ def _relay_link(link: RelayLinkStatus, now: float) -> LinkReport:
 def _peers(snapshots: Sequence[Snapshot], now: float) -> Iterator[PeerReport]:
     decided: dict[PublicKey, tuple[PeerStatus, bool]] = {}
     tunnels: dict[PublicKey, TunnelStatus] = {}
+    searches: dict[PublicKey, IceStatus] = {}
     for snapshot in snapshots:
         fresh = now - snapshot.written_at <= STALE_S
         if snapshot.control is not None:
             decided |= {peer.peer: (peer, fresh) for peer in snapshot.control.peers}
         if snapshot.packet is not None:
             tunnels |= {tunnel.peer: tunnel for tunnel in snapshot.packet.tunnels}
+            searches |= {search.peer: search for search in snapshot.packet.ice}
     for key in {*decided, *tunnels}:
         peer, fresh = decided.get(key, (None, False))
-        yield _peer(key, peer, fresh, tunnels.get(key), now)
+        found = _peer(key, peer, fresh, tunnels.get(key), now)
+        yield msgspec.structs.replace(found, direct=_direct(searches.get(key), now))
+
+
+def _direct(search: IceStatus | None, now: float) -> DirectReport | None:
+    if search is None:
+        return None
+    age_s = max(now - search.since_at, 0.0)
+    return DirectReport(state=search.state, age_s=age_s, pair=search.pair, reason=search.reason, tried=search.tried)
 
 
 def _peer(key: PublicKey, peer: PeerStatus | None, fresh: bool, tunnel: TunnelStatus | None, now: float) -> PeerReport:

@@ -92,6 +92,8 @@ def _lines(report: Report, *, detailed: bool) -> Iterator[str]:
         for peer in report.peers:
             yield ""
             yield from _details(peer)
+            if peer.path != "direct":
+                yield from _sight(report)
     yield ""
     yield f"processes: {'; '.join(_process(one) for one in report.processes) or 'none has started yet'}"
 
@@ -133,8 +135,35 @@ def _details(peer: PeerReport) -> Iterator[str]:
     yield f"speaks          {KINDS[peer.ours]}"
     if peer.last_recovery_s is not None:
         yield f"last recovery   took {duration(peer.last_recovery_s)}, after: {peer.last_recovery_cause or 'unknown'}"
+    yield from _direct(peer)
     if peer.drops:
         yield f"dropped         {', '.join(f'{reason} {count}' for reason, count in sorted(peer.drops.items()))}"
+
+
+def _direct(peer: PeerReport) -> Iterator[str]:
+    """Tell how the search for a direct path stands."""
+    search = peer.direct
+    if search is None:
+        yield "direct          not looked for"
+        return
+    ago = f"for {duration(search.age_s)}"
+    match search.state:
+        case "checking":
+            yield f"direct          not yet, after {duration(search.age_s)} of looking"
+        case "connected":
+            unused = "" if peer.path == "direct" else ", answers to checks, and is not in use"
+            yield f"direct          {search.pair}, {ago}{unused}"
+        case "doubtful":
+            yield f"direct          {search.pair}, doubtful {ago}: {search.reason}"
+        case "ended":
+            yield f"not direct      {ago}: {search.reason}"
+    yield from (f"  tried         {line}" for line in search.tried)
+
+
+def _sight(report: Report) -> Iterator[str]:
+    """Tell where peers can look for us."""
+    yield from (f"our address     {line}" for line in report.addresses)
+    yield from (f"from outside    {line}" for line in report.stun)
 
 
 KINDS = {True: "homing", False: "NetBird's protocol only", None: "unknown: nothing was heard from it yet"}

@@ -14,6 +14,7 @@ from actors.messages.status import (
     AgentStatus,
     ChildStatus,
     ControlStatus,
+    IceStatus,
     PacketStatus,
     PeerStatus,
     RelayLinkStatus,
@@ -120,9 +121,17 @@ def control(now: float, *peers: PeerStatus, connected: bool = True, **changes: A
     return snapshot("control-0", now, control=part, **changes)
 
 
-def packet(now: float, *tunnels: TunnelStatus, **changes: Any) -> Snapshot:
+def packet(
+    now: float,
+    *tunnels: TunnelStatus,
+    ice: tuple[IceStatus, ...] = (),
+    stun: tuple[str, ...] = (),
+    addresses: tuple[str, ...] = (),
+    **changes: Any,
+) -> Snapshot:
     """Return the packet process's snapshot."""
-    return snapshot("packet", now, packet=PacketStatus(tunnels=tunnels or (tunnel(now),)), **changes)
+    part = PacketStatus(tunnels=tunnels or (tunnel(now),), ice=ice, stun=stun, addresses=addresses)
+    return snapshot("packet", now, packet=part, **changes)
 
 
 def supervisor(now: float, *children: ChildStatus, draining: bool = False, **changes: Any) -> Snapshot:

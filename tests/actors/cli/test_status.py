@@ -1,10 +1,13 @@
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.cli.running import boot_now
+from actors.messages.status import IceStatus
 from tests.actors.cli.console import Result, failure, homing, really
 from tests.actors.cli.fake_agent import FakeAgent, child, control, packet, peer, supervisor, tunnel
 from tests.config.samples import BOB, CAROL
@@ -56,6 +59,53 @@ def test_one_peer_in_detail(agent: FakeAgent, capsys: pytest.CaptureFixture[str]
     assert "speaks          homing" in out
     assert "carol" not in out
     assert [one["name"] for one in json.loads(status(capsys, CAROL[:8], "--json").out)["peers"]] == ["carol"]
+
+
+@pytest.mark.parametrize(
+    ("search", "lines"),
+    [
+        ({}, ["direct          not looked for"]),
+        (
+            {"state": "checking", "tried": ("10.0.0.1 -> host 10.9.9.9:51820: 7 checks, no answer",)},
+            [
+                "direct          not yet, after 3 s of looking",
+                "  tried         10.0.0.1 -> host 10.9.9.9:51820: 7 checks, no answer",
+            ],
+        ),
+        (
+            {"state": "connected", "pair": "10.0.0.1 -> srflx 192.0.2.7:51820"},
+            ["direct          10.0.0.1 -> srflx 192.0.2.7:51820, for 3 s, answers to checks, and is not in use"],
+        ),
+        (
+            {"state": "doubtful", "pair": "10.0.0.1 -> srflx 192.0.2.7:51820", "reason": "no answer for 1.2 s"},
+            ["direct          10.0.0.1 -> srflx 192.0.2.7:51820, doubtful for 3 s: no answer for 1.2 s"],
+        ),
+        (
+            {"state": "ended", "reason": "none of 2 pairs answered within 12 s", "tried": ("one", "two")},
+            [
+                "not direct      for 3 s: none of 2 pairs answered within 12 s",
+                "  tried         one",
+                "  tried         two",
+            ],
+        ),
+    ],
+    ids=["none", "checking", "connected", "doubtful", "ended"],
+)
+def test_the_search_for_a_direct_path(
+    agent: FakeAgent, capsys: pytest.CaptureFixture[str], search: dict[str, Any], lines: list[str]
+) -> None:
+    now = boot_now()
+    ice = (IceStatus(peer=BOB, since_at=now - 3, **search),) if search else ()
+    stun = "STUN server 203.0.113.1:3478, asked from 10.0.0.1: no answer to 7 requests"
+    agent.write([control(now), packet(now, ice=ice, stun=(stun,), addresses=("10.0.0.1 on eth0",))])
+    # How long it took until it was read is no part of what is told.
+    out = [re.sub(r"(for|after) 3[.\d]* s", r"\1 3 s", line) for line in status(capsys, "bob").out.splitlines()]
+    at = out.index(lines[0])
+    assert out[at : at + len(lines)] == lines
+    assert "our address     10.0.0.1 on eth0" in out
+    assert f"from outside    {stun}" in out
+    agent.write([packet(now, tunnel(now, path="direct 192.0.2.7:51820", heard_direct_at=now), ice=ice, stun=(stun,))])
+    assert "from outside" not in status(capsys, "bob").out
 
 
 def test_an_unknown_peer(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
