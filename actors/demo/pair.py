@@ -29,6 +29,7 @@ from actors.demo.traffic import boot_time, longest_gap
 HUB = "203.0.113.1"
 SIGNAL_PORT = 10000
 RELAY_PORT = 8080
+STUN_PORT = 3478
 FLOW_PORT = 7001
 TRANSFER_PORT = 7002
 SETTLE_S = 0.5  # after a recovery, before the outage is read
@@ -47,6 +48,9 @@ url = "http://{hub}:{signal_port}"
 [relay]
 urls = ["rel://{hub}:{relay_port}"]
 secret_file = "{directory}/relay.secret"
+
+[stun]
+servers = ["{hub}:{stun_port}"]
 {more}
 [[peer]]
 name = "{other}"
@@ -163,6 +167,7 @@ class Pair:
                 more=self._settings,
                 signal_port=SIGNAL_PORT,
                 relay_port=RELAY_PORT,
+                stun_port=STUN_PORT,
                 other=other.name,
                 other_key=other.public_key,
                 other_address=other.address,
@@ -194,8 +199,9 @@ class Pair:
     def start_relay(self) -> None:
         """Start the relay server."""
         listen = ("--listen", f":{RELAY_PORT}", "--exposed-url", f"rel://{HUB}:{RELAY_PORT}")
+        stun = ("--stun-port", str(STUN_PORT))
         secret = ("--secret-file", str(self.directory / "relay.secret"))
-        self.relay = self._spawn(self.hub, "relay", "relay", *listen, *secret, *self._relay_options)
+        self.relay = self._spawn(self.hub, "relay", "relay", *listen, *stun, *secret, *self._relay_options)
 
     def restart_relay(self) -> float:
         """Kill the relay server, start it again at once, and return when it was killed."""
