@@ -11,7 +11,7 @@ they changed, and when `addresses_wanted` says so.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, assert_never
 
@@ -161,11 +161,14 @@ class IceAgents:
                 assert_never(message)
         return self._told(now)
 
-    def known_peers(self, allowed_ips: Mapping[PublicKey, Iterable[str]]) -> None:
-        """Set which peers are configured: no agent outlives its peer, and no direct path leads through the tunnel."""
-        for peer in [peer for peer in self._agents if peer not in allowed_ips]:
-            self._core.close(self._agents.pop(peer).id)
-        prefixes = (prefix for each in allowed_ips.values() for prefix in each)
+    def forget(self, peer: PublicKey) -> None:
+        """Let go of the agent of a peer that is not configured any more."""
+        agent = self._agents.pop(peer, None)
+        if agent is not None:
+            self._core.close(agent.id)
+
+    def tunnel_leads_to(self, prefixes: Iterable[str]) -> None:
+        """Set the allowed IPs of all peers: no direct path leads through the tunnel."""
         networks = (network for prefix in prefixes if (network := parse_network(prefix)) is not None)
         self._rules.set_overlay([*self._own_networks, *networks])
         self._addresses_wanted = True
@@ -226,7 +229,7 @@ class IceAgents:
             agents=tuple(self._status_of(agent) for agent in self._agents.values()),
             servers=server_lines(self._core.servers(now)),
             addresses=() if self._addresses is None else address_lines(self._addresses),
-            drops={reason: count for reason, count in (self._core.drops + self._drops).items() if count},
+            drops={reason: count for reason, count in (self._core.all_drops() + self._drops).items() if count},
         )
 
     def _status_of(self, agent: Agent) -> IceStatus:

@@ -76,6 +76,10 @@ class IceDriver:
         """Take note that WireGuard heard the peer there."""
         self._agents.path_heard(peer, endpoint, self._clock())
 
+    def problems(self) -> tuple[str, ...]:
+        """Return a line for each STUN server whose name has no address."""
+        return self._resolver.problems()
+
     def settle_soon(self) -> None:
         """Do what mail to ICE_AGENTS has made, once that mail has been handled."""
         if not self._settling:

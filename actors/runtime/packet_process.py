@@ -191,13 +191,14 @@ class PacketProcess:
                 self._tell_peers_soon()
             case RemovePeer(peer=peer) if peer in self._peers:
                 del self._peers[peer]
+                self._agents.forget(peer)
                 self._tell_peers_soon()
             case _:
                 pass
         self._carrier.settle_soon()
 
     def _tell_peers_soon(self) -> None:
-        """Tell relay links and ICE agents which peers there are, once for all that come together."""
+        """Tell relay links and ICE agents what peers there are, once for all that come together."""
         if not self._peers_due:
             self._peers_due = True
             self._loop.call_soon(self._tell_peers)
@@ -205,7 +206,7 @@ class PacketProcess:
     def _tell_peers(self) -> None:
         self._peers_due = False
         self._links.known_peers(self._peers)
-        self._agents.known_peers(self._peers)
+        self._agents.tunnel_leads_to(prefix for allowed_ips in self._peers.values() for prefix in allowed_ips)
         self._ice.settle_soon()
 
     def _on_links_mail(self, _message: RelayLinksInbox) -> None:
@@ -231,7 +232,7 @@ class PacketProcess:
                 tunnels=of_tunnels.tunnels,
                 drops={**of_tunnels.drops, **self._carrier.dropped(), **of_links, **of_ice},
                 ice=ice.agents,
-                stun=ice.servers,
+                stun=(*ice.servers, *self._ice.problems()),
                 addresses=ice.addresses,
             ),
         )

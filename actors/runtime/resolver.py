@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from loguru import logger
-
 from wg.datagrams import Endpoint
 
 FIRST_RETRY_S = 1.0  # after a name that had no address; doubles
@@ -34,6 +32,7 @@ class Resolver:
         self._loop, self._servers, self._tell = loop, tuple(servers), tell
         self._lookup = lookup or self._getaddrinfo
         self._known: dict[Server, list[Endpoint]] = {}
+        self._failed: dict[Server, str] = {}  # why, of names that had no address the last time
         self._told: list[Endpoint] = []
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -56,6 +55,10 @@ class Resolver:
         if self._task is not None:
             self._task.cancel()
 
+    def problems(self) -> tuple[str, ...]:
+        """Return a line for each name that had no address the last time."""
+        return tuple(f"STUN server {host}: {reason}" for (host, _), reason in self._failed.items())
+
     async def _keep_resolving(self) -> None:
         names = [server for server in self._servers if server not in self._known]
         retry_s = FIRST_RETRY_S
@@ -77,9 +80,10 @@ class Resolver:
         try:
             answers = await self._lookup(*server)
         except (OSError, UnicodeError) as error:
-            if server not in self._known:
-                logger.debug("STUN server {} has no address: {}", server[0], error)
+            text = error.strerror if isinstance(error, OSError) else "no valid name"
+            self._failed[server] = f"no address ({text})"
             return False
+        self._failed.pop(server, None)
         found = {family: (address[0], address[1]) for family, _, _, _, address in reversed(answers)}
         families = [found[family] for family in (socket.AF_INET, socket.AF_INET6) if family in found]
         self._known[server] = [Endpoint(ip.partition("%")[0], port) for ip, port in families]

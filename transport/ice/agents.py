@@ -69,6 +69,7 @@ class IceAgents:
         """`port` is our UDP port, in both families; `turn_s` the least time between ordinary checks of all agents."""
         self.drops: Counter[str] = Counter()
         """Datagrams and mail that no agent took, by reason; an agent counts its own."""
+        self._past_drops: Counter[str] = Counter()  # of agents that were let go
         self._port, self._rules, self._entropy, self._rng = port, rules, entropy, rng
         self._timings = {True: timing_ours, False: timing_foreign}
         self._pacer = Pacer(turn_s)
@@ -247,6 +248,13 @@ class IceAgents:
         held = self._held.get(peer)
         return None if held is None else held.agent.describe()
 
+    def all_drops(self) -> Counter[str]:
+        """Return what was not taken, by reason: by no agent, and by each, also those that were let go."""
+        found = self.drops + self._past_drops
+        for held in self._held.values():
+            found.update(held.agent.drops)
+        return found
+
     def servers(self, now: float) -> tuple[ServerReport, ...]:
         """Return what each STUN server says of each of our addresses."""
         return self._gatherer.describe(now)
@@ -284,6 +292,7 @@ class IceAgents:
     def _let_go(self, held: _Held) -> None:
         del self._held[held.id.peer], self._by_ufrag[held.local.ufrag]
         held.wake_at = inf
+        self._past_drops.update(held.agent.drops)
         self._transactions.forget(held)
 
     def _tell_addresses(self, now: float) -> None:

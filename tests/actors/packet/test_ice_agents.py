@@ -171,9 +171,9 @@ def test_a_candidate_of_another_session_is_dropped_and_counted() -> None:
 
 def test_no_agent_outlives_its_peer() -> None:
     net, alice, bob = connected()
-    alice.agents.known_peers({bob.key: ["10.77.0.2/32"]})
+    alice.agents.forget(alice.key)
     assert alice.agents.state == ice_agents.Serving(1)
-    alice.agents.known_peers({})
+    alice.agents.forget(bob.key)
     assert alice.agents.state == ice_agents.Serving(0)
     net.run_for(20.0)
     assert alice.mail == []
@@ -182,7 +182,7 @@ def test_no_agent_outlives_its_peer() -> None:
 @pytest.mark.parametrize("prefix", ["198.51.100.0/24", "0.0.0.0/0"])
 def test_no_direct_path_leads_through_the_tunnel(prefix: str) -> None:
     net, alice, bob = two_ends(Site(), Site())
-    alice.agents.known_peers({bob.key: [prefix, "no prefix"]})
+    alice.agents.tunnel_leads_to([prefix, "no prefix"])
     assert alice.agents.addresses_wanted()
     alice.reads(*alice.host.addresses)
     (line,) = alice.agents.status(net.now).addresses
@@ -295,6 +295,14 @@ def test_wireguard_packets_on_the_pair_count_as_a_sign_of_life() -> None:
 
 
 # --- strangers ---
+
+
+def test_what_agents_dropped_is_counted_beyond_their_end() -> None:
+    net, alice, bob = connected()
+    alice.tell(AddRemoteCandidate(peer=bob.key, session=alice.session, candidate="nonsense"))
+    assert alice.agents.status(net.now).drops["bad_candidate"] == 1
+    alice.agents.forget(bob.key)
+    assert alice.agents.status(net.now).drops["bad_candidate"] == 1
 
 
 def stun_from(net: Network, end: End, source: Endpoint, datagrams: list[bytes]) -> None:

@@ -30,9 +30,17 @@ class Names:
         return answer
 
 
-def story(servers: list[tuple[str, int]], names: Names, *, until: int = 1, again: bool = False) -> list[list[Endpoint]]:
+def story(
+    servers: list[tuple[str, int]],
+    names: Names,
+    *,
+    until: int = 1,
+    again: bool = False,
+    problems: list[str] | None = None,
+) -> list[list[Endpoint]]:
     """Return what was told until the names were asked so often."""
     told: list[list[Endpoint]] = []
+    problems = problems if problems is not None else []
 
     async def run() -> None:
         one = Resolver(asyncio.get_running_loop(), servers, told.append, names)
@@ -48,6 +56,7 @@ def story(servers: list[tuple[str, int]], names: Names, *, until: int = 1, again
                     await asyncio.sleep(0)
                 for _ in range(5):
                     await asyncio.sleep(0)
+        problems.extend(one.problems())
         one.close()
 
     asyncio.run(run())
@@ -89,3 +98,14 @@ def test_a_name_that_is_known_is_asked_again_when_the_network_changed() -> None:
 def test_a_name_that_has_no_address_now_keeps_the_one_it_had() -> None:
     names = Names([V4], OSError("no network"))
     assert story([("stun.test", 3478)], names, again=True) == [[Endpoint("192.0.2.1", 3478)]]
+
+
+def test_a_name_without_an_address_is_told() -> None:
+    problems: list[str] = []
+    assert (
+        story([("stun.test", 3478)], Names(socket.gaierror(-2, "Name or service not known")), problems=problems) == []
+    )
+    assert problems == ["STUN server stun.test: no address (Name or service not known)"]
+    problems.clear()
+    story([("stun.test", 3478)], Names(OSError("once"), [V4]), again=True, problems=problems)
+    assert problems == []
