@@ -103,6 +103,7 @@ def two_nats(network: Network) -> Homes:
         host.route(via="192.168.1.1")
         hosts.append(host)
     hub.ip("address", "add", f"{HUB}/32", "dev", "lo")
+    hub.exec("sysctl", "-qw", "net.ipv4.ip_forward=1")  # the internet between the two
     alice, bob = hosts
     return Homes(hub, (alice, bob))
 
