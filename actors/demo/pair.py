@@ -48,15 +48,18 @@ url = "http://{hub}:{signal_port}"
 [relay]
 urls = ["rel://{hub}:{relay_port}"]
 secret_file = "{directory}/relay.secret"
-
-[stun]
-servers = ["{hub}:{stun_port}"]
 {more}
 [[peer]]
 name = "{other}"
 public_key = "{other_key}"
 allowed_ips = ["{other_address}/32"]
 """
+
+STUN_SETTINGS = f"""
+[stun]
+servers = ["{HUB}:{STUN_PORT}"]
+"""
+STUN_OPTIONS = ("--stun-port", str(STUN_PORT))  # of the relay server
 
 
 class PairFailed(Exception):
@@ -119,8 +122,8 @@ class Pair:
         purpose: str,
         build: Callable[[Network], Homes] = two_nats,
         *,
-        settings: str = "",
-        relay_options: Sequence[str] = (),
+        settings: str = STUN_SETTINGS,
+        relay_options: Sequence[str] = STUN_OPTIONS,
     ) -> None:
         self._network = Network(purpose)
         self._build, self._settings, self._relay_options = build, settings, relay_options
@@ -168,7 +171,6 @@ class Pair:
                 more=self._settings,
                 signal_port=SIGNAL_PORT,
                 relay_port=RELAY_PORT,
-                stun_port=STUN_PORT,
                 other=other.name,
                 other_key=other.public_key,
                 other_address=other.address,
@@ -200,9 +202,8 @@ class Pair:
     def start_relay(self) -> None:
         """Start the relay server."""
         listen = ("--listen", f":{RELAY_PORT}", "--exposed-url", f"rel://{HUB}:{RELAY_PORT}")
-        stun = ("--stun-port", str(STUN_PORT))
         secret = ("--secret-file", str(self.directory / "relay.secret"))
-        self.relay = self._spawn(self.hub, "relay", "relay", *listen, *stun, *secret, *self._relay_options)
+        self.relay = self._spawn(self.hub, "relay", "relay", *listen, *secret, *self._relay_options)
 
     def restart_relay(self) -> float:
         """Kill the relay server, start it again at once, and return when it was killed."""
