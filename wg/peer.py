@@ -36,6 +36,7 @@ class PeerSnapshot(NamedTuple):
     rx_bytes: int
     tx_bytes: int
     drops: dict[str, int]  # reason -> packets
+    standby: Path | None = None  # what its packets are sent on besides
 
 
 class Peer:
@@ -209,6 +210,7 @@ class Peer:
         return PeerSnapshot(
             peer=self.key,
             path=self._in_use[0].current() if self._in_use else None,
+            standby=self._in_use[1].current() if len(self._in_use) > 1 else None,
             heard_direct_at=self._paths["direct"].heard_at,
             heard_relayed_at=self._paths["relayed"].heard_at,
             handshake_at=self.tunnel.proven_at,

@@ -123,6 +123,7 @@ PeersInbox = (
     | process.ProcessRestarted
     | packet.TunnelsSnapshot
     | packet.RelayLinksSnapshot
+    | packet.IceAgentsSnapshot
     | OutsideEvent
     | StartPeersDue
 )

@@ -67,6 +67,7 @@ class TunnelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     heard_direct_at: float | None = None  # last authenticated packet credited to the path; None: never
     heard_relayed_at: float | None = None
     handshake_at: float | None = None  # last completed; None: never
+    standby: Path | None = None  # what its packets are sent on besides
 
 
 class TunnelsSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot"):

@@ -8,7 +8,7 @@ from actors.messages import node, packet, process
 from config.keys import PublicKey
 from transport.signal import messages as signal
 from wg import reports
-from wg.paths import PathKind
+from wg.paths import DirectPath, PathKind
 
 # --- offers and their turns ---
 
@@ -47,6 +47,7 @@ class IceTurn(msgspec.Struct, frozen=True, kw_only=True, tag="ice_turn"):
     turn: int
     ice: signal.IceCredentials | None
     session: signal.SessionId | None
+    ours: bool = False
 
 
 class IceTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="ice_turn_done"):
@@ -120,12 +121,46 @@ class RelayLost(msgspec.Struct, frozen=True, kw_only=True, tag="relay_lost"):
     reason: str
 
 
-class WatchPath(msgspec.Struct, frozen=True, kw_only=True, tag="watch_path"):
-    """Watch this path from now on; it replaces the path watched before.  None: there is none to watch."""
+class IceReady(msgspec.Struct, frozen=True, kw_only=True, tag="ice_ready"):
+    """ICE proposes this direct path, or says that it is not doubtful any more; WireGuard has to prove it."""
 
     peer: PublicKey
-    path: PathKind | None
-    generation: int = 0  # of the relayed connection; 0: direct
+    generation: int  # a new one for each pair of each agent
+    path: DirectPath
+    words: str  # "10.0.0.1 -> srflx 192.0.2.7:51820"
+
+
+class IceDoubtful(msgspec.Struct, frozen=True, kw_only=True, tag="ice_doubtful"):
+    """ICE checks on that direct path go unanswered, or the remote has begun another session."""
+
+    peer: PublicKey
+    generation: int
+    reason: str
+
+
+class IceLost(msgspec.Struct, frozen=True, kw_only=True, tag="ice_lost"):
+    """An ICE session of ours has come to its end, and another has taken its place (recovery R6)."""
+
+    peer: PublicKey
+    generation: int  # of the direct path that is gone with it; 0: it never had one
+    reason: str
+    tried: tuple[str, ...] = ()  # a line for each pair
+
+
+class WatchPath(msgspec.Struct, frozen=True, kw_only=True, tag="watch_path"):
+    """Watch these paths from now on, instead of those watched before: the one in use, and one that stands by."""
+
+    peer: PublicKey
+    path: PathKind | None  # None: there is none to watch
+    generation: int = 0  # of the relayed connection, or the direct path
+    standby: PathKind | None = None
+    standby_generation: int = 0
+
+
+class TrafficHeard(msgspec.Struct, frozen=True, kw_only=True, tag="traffic_heard"):
+    """More than keepalives comes over the relay; told now and then."""
+
+    peer: PublicKey
 
 
 class ProveNow(msgspec.Struct, frozen=True, kw_only=True, tag="prove_now"):
@@ -149,6 +184,7 @@ class Distress(msgspec.Struct, frozen=True, kw_only=True, tag="distress"):
     peer: PublicKey
     path: PathKind
     reason: str
+    generation: int = 0  # of the direct path; 0: whichever it is
 
 
 class PathProven(msgspec.Struct, frozen=True, kw_only=True, tag="path_proven"):
@@ -179,10 +215,11 @@ class PathDead(msgspec.Struct, frozen=True, kw_only=True, tag="path_dead"):
 
 
 class PathReady(msgspec.Struct, frozen=True, kw_only=True, tag="path_ready"):
-    """Conn to guard: the peer has a proven path."""
+    """Conn to guard: the peer has a proven path; told again when that is another, or its standby comes or goes."""
 
     peer: PublicKey
     path: PathKind
+    standby: bool = False  # of a direct path: a relayed connection is open too
 
 
 class PathLost(msgspec.Struct, frozen=True, kw_only=True, tag="path_lost"):
@@ -219,9 +256,28 @@ class StableDue(msgspec.Struct, frozen=True, kw_only=True, tag="stable_due"):
     """Guard: the path has been proven for long enough to forget the backoff (recovery R10)."""
 
 
+class UpgradeDue(msgspec.Struct, frozen=True, kw_only=True, tag="upgrade_due"):
+    """Guard: time for an offer to a peer that has a path and could have a better one."""
+
+
+class IceDue(msgspec.Struct, frozen=True, kw_only=True, tag="ice_due"):
+    """ICE worker: the agent has not said for too long what became of it."""
+
+
+class CandidatesDue(msgspec.Struct, frozen=True, kw_only=True, tag="candidates_due"):
+    """ICE worker: time to tell a foreign remote our candidates once more (signal spec 5.7)."""
+
+
+class DirectDue(msgspec.Struct, frozen=True, kw_only=True, tag="direct_due"):
+    """Conn: a foreign controller has had its time to come over the direct path (signal spec 5.11)."""
+
+
 ConnInbox = (
     RelayReady
     | RelayLost
+    | IceReady
+    | IceDoubtful
+    | IceLost
     | PathProven
     | PathDoubtful
     | PathDead
@@ -229,9 +285,20 @@ ConnInbox = (
     | RemoteKnown
     | RemoteIdle
     | process.ProcessRestarted
+    | DirectDue
 )
 GuardInbox = (
-    PathReady | PathLost | RemoteKnown | RemoteIdle | node.OutsideEvent | reports.LocalTraffic | OfferDue | StableDue
+    PathReady
+    | PathLost
+    | IceLost
+    | RemoteKnown
+    | RemoteIdle
+    | node.OutsideEvent
+    | reports.LocalTraffic
+    | TrafficHeard
+    | OfferDue
+    | UpgradeDue
+    | StableDue
 )
 OfferListenerInbox = (
     signal.OfferReceived
@@ -259,7 +326,20 @@ RelayWorkerInbox = (
     | OpenDue
     | ReopenDue
 )
-IceWorkerInbox = IceTurn | Distress
+IceWorkerInbox = (
+    IceTurn
+    | Distress
+    | signal.CandidateReceived
+    | packet.LocalCandidateFound
+    | packet.IcePairProven
+    | packet.IcePairDoubtful
+    | packet.IceAgentEnded
+    | packet.IceAgentClosed
+    | RemoteIdle
+    | process.ProcessRestarted
+    | CandidatesDue
+    | IceDue
+)
 WgWatcherInbox = (
     WatchPath
     | ProveNow

@@ -4,8 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from actors.messages.packet import IceAgentSnapshot
 from config.keys import PublicKey, Secret
-from wg.paths import PathKind
+from wg.paths import DirectPath, PathKind
 
 
 class PeerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,9 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     relay_url: str | None = None
     heard_direct_at: float | None = None
     heard_relayed_at: float | None = None
+    direct: DirectPath | None = None  # where packets go, or are sent too
+    standby: PathKind | None = None  # what they are sent on besides `path`
+    ice: IceAgentSnapshot | None = None  # the live agent
 
 
 class StartPeer(msgspec.Struct, frozen=True, kw_only=True, tag="start_peer"):

@@ -1,6 +1,6 @@
 """Knows which peers should run, and keeps them running.
 
-    Unconfigured --PeersConfigured--> Asking --both snapshots, StartPeersDue--> Running
+    Unconfigured --PeersConfigured--> Asking --all snapshots, StartPeersDue--> Running
                                         ^---peers to start again, a reload---------/
 
     each peer:  Waiting --its time, snapshots at hand--> Started --PeerFailed--> Waiting | Parked
@@ -13,13 +13,14 @@ a restarted packet process) goes through here.
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import ClassVar, assert_never
 
 import msgspec
 
 from actors.addresses import (
+    ICE_AGENTS,
     PACKET,
     RELAY_LINKS,
     RELAYS,
@@ -41,7 +42,11 @@ from actors.messages.node import (
     StartPeersDue,
 )
 from actors.messages.packet import (
+    CloseIceAgent,
     ConfigurePeer,
+    IceAgentsSnapshot,
+    IceAgentsSnapshotWanted,
+    ProveIceNow,
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
     RemovePeer,
@@ -59,8 +64,8 @@ from actors.messages.process import (
     StopPeer,
 )
 from actors.messages.status import PeerStatus
+from actors.node.outlived import what_outlived
 from config.keys import PublicKey
-from wg.paths import RelayedPath
 
 SNAPSHOT_S = 1.0  # that the packet process may take to tell what it holds
 STARTS_AT_ONCE = 50
@@ -86,6 +91,7 @@ class Asking:
     until: float
     tunnels: TunnelsSnapshot | None = None
     relays: RelayLinksSnapshot | None = None
+    agents: IceAgentsSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,7 @@ class Peers:
         match message:
             case PeersConfigured():
                 return self._on_configured(message, now)
-            case TunnelsSnapshot() | RelayLinksSnapshot():
+            case TunnelsSnapshot() | RelayLinksSnapshot() | IceAgentsSnapshot():
                 return self._on_snapshot(message, now)
             case StartPeersDue():
                 return self._on_due(now)
@@ -163,8 +169,7 @@ class Peers:
                 self._home = message
                 return [effect for peer in self._started() for effect in self._tell_home(peer)]
             case OutsideEvent():
-                spread = msgspec.structs.replace(message, spread_s=len(self._entries) / OFFERS_PER_S)
-                return [effect for peer in self._started() for effect in self._tell_event(peer, spread)]
+                return self._on_outside_event(message)
             case _:
                 assert_never(message)
 
@@ -202,6 +207,13 @@ class Peers:
             )
         )
 
+    def _on_outside_event(self, event: OutsideEvent) -> list[Effect]:
+        spread = msgspec.structs.replace(event, spread_s=len(self._entries) / OFFERS_PER_S)
+        told = [effect for peer in self._started() for effect in self._tell_event(peer, spread)]
+        if event.kind in ("network_changed", "resumed"):
+            return [ICE_AGENTS.send(ProveIceNow(reason=event.detail or event.kind)), *told]
+        return told
+
     # --- starting ---
 
     def _look(self, now: float) -> list[Effect]:
@@ -218,22 +230,34 @@ class Peers:
         return [
             TUNNELS.send(TunnelsSnapshotWanted()),
             RELAY_LINKS.send(RelayLinksSnapshotWanted()),
+            ICE_AGENTS.send(IceAgentsSnapshotWanted()),
             Later(self.state.until, StartPeersDue()),
         ]
 
-    def _on_snapshot(self, snapshot: TunnelsSnapshot | RelayLinksSnapshot, now: float) -> list[Effect]:
+    def _on_snapshot(
+        self, snapshot: TunnelsSnapshot | RelayLinksSnapshot | IceAgentsSnapshot, now: float
+    ) -> list[Effect]:
+        asked = self.state
+        if not isinstance(asked, Asking):
+            return []  # somebody else asked, or it came too late
         effects: list[Effect] = []
-        match self.state, snapshot:
-            case Asking(until, _, relays), TunnelsSnapshot(tunnels=tunnels):
-                self.state = Asking(until, snapshot, relays)
+        match snapshot:
+            case TunnelsSnapshot(tunnels=tunnels):
+                self.state = replace(asked, tunnels=snapshot)
                 # Taken out of the configuration while nobody here could say so.
                 gone = [tunnel.peer for tunnel in tunnels if tunnel.peer not in self._entries]
                 effects = [TUNNELS.send(RemovePeer(peer=peer)) for peer in gone]
-            case Asking(until, told, _), RelayLinksSnapshot():
-                self.state = Asking(until, told, snapshot)
+            case RelayLinksSnapshot():
+                self.state = replace(asked, relays=snapshot)
+            case IceAgentsSnapshot(agents=agents):
+                self.state = replace(asked, agents=snapshot)
+                forgotten = [agent for agent in agents if agent.peer not in self._entries]
+                effects = [
+                    ICE_AGENTS.send(CloseIceAgent(peer=agent.peer, session=agent.session)) for agent in forgotten
+                ]
             case _:
-                return []  # somebody else asked, or it came too late
-        if self.state.tunnels is None or self.state.relays is None:
+                assert_never(snapshot)
+        if self.state.tunnels is None or self.state.relays is None or self.state.agents is None:
             return effects
         return [*effects, *self._start_due(now)]
 
@@ -246,7 +270,7 @@ class Peers:
         """Start peers whose time has come, some at a time: for the next ones the snapshots would be old."""
         assert isinstance(self.state, Asking), self.state
         due = [entry for entry in self._entries.values() if isinstance(entry.run, Waiting) and entry.run.at <= now]
-        resumable = self._resumable(self.state)
+        resumable = what_outlived(self.state.tunnels, self.state.relays, self.state.agents)
         effects = [self._start(entry, resumable) for entry in due[:STARTS_AT_ONCE]]
         self.state = Running()
         if len(due) > STARTS_AT_ONCE:
@@ -263,27 +287,6 @@ class Peers:
             home_relay_ip=self._home.server_ip,
         )
         return self._process_of(peer).send(start)
-
-    def _resumable(self, asked: Asking) -> dict[PublicKey, Resumed]:
-        """Return the peers whose path is a relayed connection that is open."""
-        if asked.tunnels is None or asked.relays is None:
-            return {}
-        urls = {link.link: link.instance_url for link in asked.relays.links}
-        connections = {(c.peer, c.generation, c.link) for c in asked.relays.connections if c.open}
-        resumable = {}
-        for tunnel in asked.tunnels.tunnels:
-            path = tunnel.path
-            if not isinstance(path, RelayedPath) or (tunnel.peer, path.generation, path.link) not in connections:
-                continue
-            resumable[tunnel.peer] = Resumed(
-                path="relayed",
-                relay_generation=path.generation,
-                relay_link=path.link,
-                relay_url=urls.get(path.link),
-                heard_direct_at=tunnel.heard_direct_at,
-                heard_relayed_at=tunnel.heard_relayed_at,
-            )
-        return resumable
 
     def _on_started(self, peer: PublicKey) -> list[Effect]:
         """Make up for what changed between StartPeer and the first mail that the peer's actors could get."""
@@ -376,8 +379,9 @@ class Peers:
         return [to.wg_watcher.send(event), to.guard.send(event)]
 
     def _tell_watchers(self, peer: PublicKey, restarted: ProcessRestarted) -> list[Effect]:
+        """Have the session rotated before the path is lost (recovery R6)."""
         to = peer_addresses(peer, self._controls)
-        return [to.conn.send(restarted), to.wg_watcher.send(restarted)]
+        return [to.ice_worker.send(restarted), to.conn.send(restarted), to.wg_watcher.send(restarted)]
 
     def _tell_worker(self, peer: PublicKey, restarted: ProcessRestarted) -> list[Effect]:
         return [peer_addresses(peer, self._controls).relay_worker.send(restarted)]

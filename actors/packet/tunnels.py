@@ -160,6 +160,7 @@ class Tunnels:
             TunnelSnapshot(
                 peer=peer.peer,
                 path=peer.path,
+                standby=peer.standby,
                 heard_direct_at=peer.heard_direct_at,
                 heard_relayed_at=peer.heard_relayed_at,
                 handshake_at=peer.handshake_at,

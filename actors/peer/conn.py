@@ -1,32 +1,39 @@
-"""Points WireGuard at the peer's path, and knows whether that is proven.
+"""Points WireGuard at the peer's better path, and knows whether that is proven.
 
-    Pathless --RelayReady--> Unproven --PathProven--> Proven --PathDoubtful--> Doubtful
-       ^                        |  ^                    ^  |                      |  |
-       |                        |  |                    +--|------PathProven------+  |
-       |                     PathDead                      +------PathDead-----------+
-       |                        v                          v
-       +-------RelayLost----- Failed <---------------------+
+    Pathless --RelayReady, IceReady--> Unproven --PathProven--> Proven --PathDoubtful--> Doubtful
+       ^                                 |  ^                    |  ^                      |  |
+       |                                 |  +---it takes over----+  +------PathProven------+  |
+       |                                 v                       v                            v
+       +---RelayLost, IceLost-------- Failed <------------PathDead----------------------------+
        (from all of them; ProcessRestarted of the packet process does the same)
 
-What is sent on is always watched: SetPath and WatchPath leave together (recovery R8).  Only `Proven` is shown as
-connected.  A loss goes to the guard when its path is gone, after the evidence, the close and the rotation (R6).
+Which ways there are, relayed and direct, and how each stands, is in the state; what packets take follows from that
+(ways.py).  What is sent on is always watched: SetPath and WatchPath leave together (recovery R8).  Only `Proven` is
+shown as connected: then at least one of the ways that packets take is proven (R13).  A loss goes to the guard when the
+last way is gone, after the evidence, the close and the rotation (R6).
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, assert_never
+from dataclasses import dataclass, replace
+from typing import ClassVar, assert_never
 
 from actors.addresses import PACKET, PEERS, STATUS, TUNNELS, PeerAddresses
-from actors.effects import Effect
+from actors.effects import Cancel, Effect, Later
 from actors.messages.node import PeerStarted
 from actors.messages.packet import SetPath
 from actors.messages.peer import (
     ConnInbox,
+    DirectDue,
+    Distress,
+    IceDoubtful,
+    IceLost,
+    IceReady,
     PathDead,
     PathDoubtful,
     PathHindered,
     PathLost,
     PathProven,
     PathReady,
+    ProveNow,
     RelayLost,
     RelayReady,
     RemoteIdle,
@@ -34,76 +41,70 @@ from actors.messages.peer import (
     WatchPath,
 )
 from actors.messages.process import ProcessRestarted
-from actors.messages.status import PeerStatus
+from actors.peer.account import NO_PROOF_YET, Account, Label, Outage
+from actors.peer.ways import Choice, Direct, Relay, Standing, Way, Ways
 from config.keys import PublicKey
-from wg.paths import RelayedPath
+from wg.paths import Path, PathKind
 
 OTHERS_HANDSHAKE_S = 0.5  # who is not the controller leaves it this long to initiate the handshake
-
-NOT_DIRECT = "direct paths are off: relayed"
-NO_PROOF_YET = "waiting for a WireGuard packet over the relay"
-NOTHING_YET = "nothing heard from the remote yet"
-
-Label = Literal["connecting", "connected", "doubtful", "idle"]
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """A relayed connection that may carry packets."""
-
-    link: int
-    generation: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A proven path is missing."""
-
-    noticed_at: float
-    cause: str
+OTHERS_DIRECT_S = 5.0  # and a foreign one this long to come over a new direct path (signal spec 5.11)
 
 
 @dataclass(frozen=True, slots=True)
 class Pathless:
-    """There is no path; the guard and the relay worker are at it."""
+    """There is no way; the guard, the relay worker and the ICE worker are at it."""
 
-    outage: Outage | None  # None: none was ever proven
+    outage: Outage | None  # None: no way was ever proven
 
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
     """Packets go here, and nothing authenticated has come back yet; the watcher bounds it."""
 
-    relay: Relay
+    ways: Ways
     outage: Outage | None
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """The path works."""
+    """A way that packets take works."""
 
-    relay: Relay
+    ways: Ways
 
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """A probe went unanswered; the watcher proves the path or declares it dead."""
+    """Probes went unanswered; the watcher proves a way, or declares it dead."""
 
-    relay: Relay
+    ways: Ways
     outage: Outage
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The watcher declared the path dead; the relay worker closes it."""
+    """The watcher declared every way dead; the workers close them."""
 
-    relay: Relay
+    ways: Ways
     outage: Outage | None
 
 
+State = Pathless | Unproven | Proven | Doubtful | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the packet process held when the control process started: the ways, and where packets went."""
+
+    ways: Ways
+    path: Path | None
+    standby: Path | None = None
+
+
 class Conn:
-    """Chooses the path of one peer."""
+    """Chooses the path of one peer.
+
+    `ours` is whether the remote was one of ours, where that is known; not `ice`, direct paths are off here.
+    """
 
     inbox: ClassVar[object] = ConnInbox
 
@@ -115,181 +116,244 @@ class Conn:
         *,
         controller: bool,
         first_generation: int,
-        resumed: Relay | None = None,
+        resumed: Held | None = None,
+        ours: bool | None = None,
+        ice: bool = False,
     ) -> None:
-        self._peer, self._name, self._to, self._first_generation = peer, name, addresses, first_generation
+        self._peer, self._to, self._first_generation = peer, addresses, first_generation
+        self._controller, self._ours = controller, ours
         self._handshake_after_s = 0.0 if controller else OTHERS_HANDSHAKE_S
-        self._remote: RemoteKnown | None = None
-        self._remote_idle = False
-        self._hindrances = {"offers": "", "server": "", "relay": ""}
-        self._recoveries = 0
-        self._last_recovery_s: float | None = None
-        self._last_recovery_cause = ""
-        self._told: PeerStatus | None = None
-        self.state: Pathless | Unproven | Proven | Doubtful | Failed = Pathless(outage=None)
+        self._account = Account(peer, name, ice=ice, ours=ours)
+        self._paths: tuple[Path | None, Path | None] = (None, None)  # as the packet process was told
+        self._watched = WatchPath(peer=peer, path=None)  # as the watcher was told
+        self._guarded: PathReady | None = None  # as the guard was told; None: that there is none, or nothing
+        self._proven_at = 0.0  # when what was proven last was heard
+        self._choice = Choice(None)
+        self.state: State = Pathless(outage=None)
         if resumed is not None:
-            self.state = Unproven(resumed, outage=None)
+            self._paths = (resumed.path, resumed.standby)
+            if resumed.ways != Ways():
+                self.state = Unproven(resumed.ways, outage=None)
 
     def start(self, now: float) -> list[Effect]:
         """Say that the peer's actors run; a path that the packet process still uses is watched, and left alone."""
-        effects: list[Effect] = [PEERS.send(PeerStarted(peer=self._peer))]
-        if isinstance(self.state, Unproven):
-            effects.append(self._watch(self.state.relay))
-        return [*effects, *self._tell(now)]
+        return [PEERS.send(PeerStarted(peer=self._peer)), *self._settle(self._ways(), "", now)]
 
     def handle(self, message: ConnInbox, now: float) -> list[Effect]:
         """Work on one message."""
         match message:
             case RelayReady():
-                effects = self._on_relay_ready(message)
+                return self._on_relay_ready(message, now)
             case RelayLost():
-                effects = self._on_relay_lost(message, now)
+                return self._on_relay_lost(message, now)
+            case IceReady():
+                return self._on_ice_ready(message, now)
+            case IceDoubtful():
+                return self._on_ice_doubtful(message, now)
+            case IceLost():
+                return self._on_ice_lost(message, now)
             case PathProven():
-                effects = self._on_proven(message)
+                return self._on_proven(message, now)
             case PathDoubtful():
-                effects = self._on_doubtful(message, now)
+                return self._on_doubtful(message, now)
             case PathDead():
-                effects = self._on_dead(message, now)
+                return self._stand(message.path, message.generation, "dead", message.reason, now)
+            case DirectDue():
+                return self._on_direct_due(now)
             case PathHindered():
-                self._hindrances[message.by] = message.reason
-                effects = []
+                self._account.hindrances[message.by] = message.reason
+                return self._settle(self._ways(), "", now)
             case RemoteKnown():
-                self._remote, self._remote_idle = message, False
-                effects = []
+                self._ours = message.ours
+                self._account.know(message)
+                return self._settle(self._ways(), "", now)
             case RemoteIdle():
-                self._remote_idle = True
-                effects = []
+                self._account.remote_idle = True
+                return self._settle(self._ways(), "", now)
             case ProcessRestarted():
-                effects = self._on_restarted(message, now)
+                return self._on_restarted(message, now)
             case _:
                 assert_never(message)
-        return [*effects, *self._tell(now)]
 
-    def _on_relay_ready(self, ready: RelayReady) -> list[Effect]:
+    # --- ways come and go ---
+
+    def _on_relay_ready(self, ready: RelayReady, now: float) -> list[Effect]:
         if ready.generation < self._first_generation:
             return []  # of the relay worker before this one
-        relay = Relay(ready.link, ready.generation, ready.url)
-        assert isinstance(self.state, Pathless), self.state  # the one before was told lost
-        self.state = Unproven(relay, self.state.outage)
-        self._hindrances |= {"server": "", "relay": ""}
-        path = RelayedPath(link=relay.link, generation=relay.generation)
-        use = SetPath(peer=self._peer, path=path, handshake_after_s=self._handshake_after_s)
-        return [TUNNELS.send(use), self._watch(relay)]
+        ways = self._ways()
+        assert ways.relay is None, ways  # the one before was told lost
+        self._account.hindrances |= {"server": "", "relay": ""}
+        return self._settle(replace(ways, relay=Relay(ready.link, ready.generation, ready.url)), "", now)
 
     def _on_relay_lost(self, lost: RelayLost, now: float) -> list[Effect]:
-        if self._relay() is None or lost.generation != self._generation():
+        ways = self._ways()
+        if ways.relay is None or ways.relay.generation != lost.generation:
             return []  # lost with the packet process already
-        none = SetPath(peer=self._peer, path=None)
-        return [TUNNELS.send(none), *self._lose(lost.reason, now)]
+        return self._settle(replace(ways, relay=None), lost.reason, now)
+
+    def _on_ice_ready(self, ready: IceReady, now: float) -> list[Effect]:
+        ways = self._ways()
+        if ready.generation < self._first_generation:
+            return []  # of the ICE worker before this one
+        if ways.direct is not None and ways.direct.generation == ready.generation:
+            return []  # it answers again: the watcher is about to see whether WireGuard does
+        awaited = self._ours is not True and not self._controller and ways.relay is not None
+        direct = Direct(ready.path, ready.generation, awaited=awaited)
+        timer = [Later(now + OTHERS_DIRECT_S, DirectDue()) if awaited else Cancel(DirectDue)]
+        return [*timer, *self._settle(replace(ways, direct=direct), "", now)]
+
+    def _on_ice_doubtful(self, doubtful: IceDoubtful, now: float) -> list[Effect]:
+        stood = self._stand("direct", doubtful.generation, "doubtful", doubtful.reason, now)
+        return [*stood, self._to.wg_watcher.send(ProveNow(peer=self._peer, reason=doubtful.reason))]
+
+    def _on_ice_lost(self, lost: IceLost, now: float) -> list[Effect]:
+        ways = self._ways()
+        self._account.lost(lost)
+        if ways.direct is not None and ways.direct.generation == lost.generation:
+            ways = replace(ways, direct=None)
+        return [Cancel(DirectDue), *self._settle(ways, lost.reason, now)]
+
+    def _on_direct_due(self, now: float) -> list[Effect]:
+        ways = self._ways()
+        if ways.direct is None:
+            return []
+        return self._settle(replace(ways, direct=replace(ways.direct, awaited=False)), "", now)
 
     def _on_restarted(self, restarted: ProcessRestarted, now: float) -> list[Effect]:
-        if restarted.process != PACKET or self._relay() is None:
+        if restarted.process != PACKET or self._ways() == Ways():
             return []  # nothing of ours was in it
-        return self._lose("the packet process was restarted", now)
+        self._paths = (None, None)
+        return [Cancel(DirectDue), *self._settle(Ways(), "the packet process was restarted", now)]
 
-    def _on_proven(self, proven: PathProven) -> list[Effect]:
-        state = self.state
-        if proven.generation != self._generation():
-            return []  # about a path that is gone
-        match state:
-            case Unproven(relay=relay, outage=outage):
-                self._count_recovery(outage, proven.heard_at)
-                self.state = Proven(relay)
-                return [self._to.guard.send(PathReady(peer=self._peer, path="relayed"))]
-            case Doubtful(relay=relay):
-                self.state = Proven(relay)
-                return []  # the guard still counts on it
-            case Proven() | Failed() | Pathless():
-                return []  # known, or too late: its close is on the way
-            case _:
-                assert_never(state)
+    # --- how they stand ---
+
+    def _on_proven(self, proven: PathProven, now: float) -> list[Effect]:
+        self._proven_at = proven.heard_at
+        return self._stand(proven.path, proven.generation, "proven", "", now)
 
     def _on_doubtful(self, doubtful: PathDoubtful, now: float) -> list[Effect]:
-        if isinstance(self.state, Proven) and doubtful.generation == self._generation():
-            self.state = Doubtful(self.state.relay, Outage(now, doubtful.reason))
-        return []  # of an old path, or of one that was never proven: it says nothing new
+        way = self._way(doubtful.path)
+        if doubtful.path == "relayed" or self._ours is True or way is None or way.generation != doubtful.generation:
+            return self._stand(doubtful.path, doubtful.generation, "doubtful", doubtful.reason, now)
+        # Towards a foreign peer one path at a time: on doubt the relay, and a new session (recovery R9).
+        distress = Distress(peer=self._peer, path="direct", generation=doubtful.generation, reason=doubtful.reason)
+        stood = self._stand("direct", doubtful.generation, "dead", doubtful.reason, now)
+        return [self._to.ice_worker.send(distress), *stood]
 
-    def _on_dead(self, dead: PathDead, now: float) -> list[Effect]:
-        relay = self._relay()
-        if relay is not None and dead.generation == self._generation():
-            self.state = Failed(relay, self._outage(dead.reason, now))
-        return []  # the relay worker has the evidence, and tells when the path is closed
+    def _stand(self, kind: PathKind, generation: int, standing: Standing, reason: str, now: float) -> list[Effect]:
+        ways, way = self._ways(), self._way(kind)
+        if way is None or way.generation != generation or way.standing == "dead":
+            return []  # about a way that is gone, or too late: its end is under way
+        if standing == "doubtful" and way.standing == "unproven":
+            return []  # it says nothing new of one that was never proven
+        if isinstance(way, Relay):
+            return self._settle(replace(ways, relay=replace(way, standing=standing)), reason, now)
+        proven = replace(way, standing=standing, awaited=way.awaited and standing != "proven")
+        return self._settle(replace(ways, direct=proven), reason, now)
 
-    def _lose(self, reason: str, now: float) -> list[Effect]:
-        self.state = Pathless(self._outage(reason, now))
-        unwatch = WatchPath(peer=self._peer, path=None)
-        return [self._to.wg_watcher.send(unwatch), self._to.guard.send(PathLost(peer=self._peer, reason=reason))]
+    # --- what follows from it ---
 
-    def _watch(self, relay: Relay) -> Effect:
-        return self._to.wg_watcher.send(WatchPath(peer=self._peer, path="relayed", generation=relay.generation))
+    def _settle(self, ways: Ways, cause: str, now: float) -> list[Effect]:
+        """Make what is sent on, watched and told follow from the ways that there are now."""
+        choice = ways.choose(ours=self._ours is True)
+        before, carried = self.state, {(way.kind, way.generation) for way in self._choice.carrying()}
+        in_use = choice.in_use
+        if isinstance(in_use, Relay) and in_use.standing == "proven" and carried and _name(in_use) not in carried:
+            # It takes over from a direct path, and was heard a while ago: the watcher probes it now.
+            ways = replace(ways, relay=replace(in_use, standing="resumed"))
+            choice = ways.choose(ours=self._ours is True)
+        self.state = self._state_of(ways, choice, cause, now)
+        self._choice = choice
+        lost = isinstance(self.state, Pathless) and not isinstance(before, Pathless)
+        return [*self._direct_packets(choice), *self._tell_guard(choice, cause, lost=lost), *self._tell_status(now)]
 
-    # --- what is true of the state, whichever it is ---
-
-    def _relay(self) -> Relay | None:
-        return None if isinstance(self.state, Pathless) else self.state.relay
-
-    def _generation(self) -> int | None:
-        relay = self._relay()
-        return relay.generation if relay is not None else None
+    def _state_of(self, ways: Ways, choice: Choice, cause: str, now: float) -> State:
+        outage, proven = self._outage(cause, now), choice.proven()
+        if proven is not None:
+            if outage is not None and not isinstance(self.state, Proven) and outage.missing != _name(proven):
+                self._account.recovered(outage, self._proven_at)
+            return Proven(ways)
+        standings = {way.standing: way for way in choice.carrying()}
+        if (doubtful := standings.get("doubtful")) is not None:
+            return Doubtful(ways, outage or Outage(now, cause, _name(doubtful)))
+        if not standings:
+            return Pathless(outage)
+        return Failed(ways, outage) if standings.keys() == {"dead"} else Unproven(ways, outage)
 
     def _outage(self, cause: str, now: float) -> Outage | None:
-        """Return the outage that goes on, or the one that begins now."""
+        """Return the outage that goes on, or the one that begins now unless something is proven."""
         match self.state:
             case Proven():
-                return Outage(now, cause)
+                proven = self._choice.proven()
+                return Outage(now, cause, _name(proven) if proven is not None else None)
             case Doubtful(outage=outage):
-                return Outage(outage.noticed_at, cause)
+                return replace(outage, cause=cause) if cause else outage
             case Pathless(outage=outage) | Unproven(outage=outage) | Failed(outage=outage):
                 return outage
             case _:
                 assert_never(self.state)
 
-    def _count_recovery(self, outage: Outage | None, proven_at: float) -> None:
-        if outage is not None:
-            self._recoveries += 1
-            self._last_recovery_s = max(proven_at - outage.noticed_at, 0.0)
-            self._last_recovery_cause = outage.cause
-
-    # --- status ---
-
-    def _tell(self, now: float) -> list[Effect]:
-        """Tell STATUS, if what it knows is not true any more."""
-        label, reason = self._label()
-        relay = self._relay()
-        since_at = self._told.since_at if self._told is not None and self._told.state == label else now
-        status = PeerStatus(
+    def _direct_packets(self, choice: Choice) -> list[Effect]:
+        """Tell the packet process and the watcher, if it is anything new to them."""
+        effects: list[Effect] = []
+        paths, in_use, standby = choice.paths(), choice.in_use, choice.standby
+        if paths != self._paths:
+            self._paths, (path, copy) = paths, paths
+            after_s = self._handshake_after_s if path is not None else None
+            set_path = SetPath(peer=self._peer, path=path, standby=copy, handshake_after_s=after_s)
+            effects.append(TUNNELS.send(set_path))
+        watched = WatchPath(
             peer=self._peer,
-            name=self._name,
-            state=label,
-            path="relayed" if relay is not None else None,
-            relay_url=relay.url if relay is not None else None,
-            reason=reason,
-            ours=self._remote.ours if self._remote is not None else None,
-            since_at=since_at,
-            recoveries=self._recoveries,
-            last_recovery_s=self._last_recovery_s,
-            last_recovery_cause=self._last_recovery_cause,
+            path=in_use.kind if in_use is not None else None,
+            generation=in_use.generation if in_use is not None else 0,
+            standby=standby.kind if standby is not None else None,
+            standby_generation=standby.generation if standby is not None else 0,
         )
-        if status == self._told:
-            return []
-        self._told = status
-        return [STATUS.send(status)]
+        if watched != self._watched:
+            self._watched = watched
+            effects.append(self._to.wg_watcher.send(watched))
+        return effects
 
-    def _label(self) -> tuple[Label, str]:
+    def _tell_guard(self, choice: Choice, cause: str, *, lost: bool) -> list[Effect]:
+        if lost:
+            self._guarded = None
+            return [self._to.guard.send(PathLost(peer=self._peer, reason=cause))]
+        proven, relay = choice.proven(), self._ways().relay
+        if proven is None:
+            return []
+        standby = isinstance(proven, Direct) and relay is not None and relay.standing != "dead"
+        ready = PathReady(peer=self._peer, path=proven.kind, standby=standby)
+        if ready == self._guarded:
+            return []
+        self._guarded = ready
+        return [self._to.guard.send(ready)]
+
+    def _tell_status(self, now: float) -> list[Effect]:
+        label: Label
         match self.state:
             case Proven():
-                return "connected", NOT_DIRECT
-            case Doubtful(outage=outage):
-                return "doubtful", outage.cause
+                label, reason = "connected", ""
+            case Doubtful(outage=Outage(cause=cause)):
+                label, reason = "doubtful", cause
             case Unproven():
-                return "connecting", NO_PROOF_YET
+                label, reason = "connecting", NO_PROOF_YET
             case Failed(outage=outage):
-                return "connecting", outage.cause if outage is not None else NO_PROOF_YET
+                label, reason = "connecting", outage.cause if outage is not None else NO_PROOF_YET
             case Pathless(outage=outage):
-                if self._remote_idle and not self._hindrances["offers"]:  # with them it does not wake either
-                    return "idle", "the remote closed its side for want of traffic"
-                offers, relay = self._hindrances["offers"], self._hindrances["server"] or self._hindrances["relay"]
-                reason = "; ".join(text for text in (offers, relay) if text)
-                return "connecting", reason or (outage.cause if outage is not None else NOTHING_YET)
+                label, reason = self._account.why_no_way(outage)
             case _:
                 assert_never(self.state)
+        status = self._account.news(label, reason, self._choice, self._choice.proven(), now)
+        return [STATUS.send(status)] if status is not None else []
+
+    # --- what is true of the state, whichever it is ---
+
+    def _ways(self) -> Ways:
+        return Ways() if isinstance(self.state, Pathless) else self.state.ways
+
+    def _way(self, kind: PathKind) -> Way | None:
+        return self._ways().relay if kind == "relayed" else self._ways().direct
+
+
+def _name(way: Way) -> tuple[PathKind, int]:
+    return way.kind, way.generation

@@ -2,16 +2,18 @@
 
     Retrying --PathReady--> Proven --PathLost--> Retrying
        |  ^ \\--OfferDue--> (SendOffer, a longer wait)
-       |  |
+       |  |                   \\--UpgradeDue--> (SendOffer, a longer wait)
        |  +--LocalTraffic, RemoteKnown, PathReady-- Idle
        +--------------RemoteIdle--------------------^
 
 While no path is proven, offers go out after waits that double up to this peer's own longest (30 to 45 s) and never
-cease.  The waits are remembered until a path has been proven for STABLE_S (recovery R10), so that a path that comes and
-goes is not answered by a storm.
+cease.  A peer with a path is owed offers too while it could have a better one: relayed packets could go directly, a
+direct path has no relayed connection to stand by.  Those waits double up to 40 s with traffic and 8 minutes without,
+from the end of one search to the next (recovery S10).  Both are remembered until the path that was wanted has been
+proven for STABLE_S (R10), so that a path that comes and goes is not answered by a storm; an outside event ends them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar, assert_never
 
@@ -19,6 +21,7 @@ from actors.effects import Address, Cancel, Effect, Later
 from actors.messages.node import OutsideEvent
 from actors.messages.peer import (
     GuardInbox,
+    IceLost,
     OfferDue,
     OfferListenerInbox,
     PathLost,
@@ -27,8 +30,11 @@ from actors.messages.peer import (
     RemoteKnown,
     SendOffer,
     StableDue,
+    TrafficHeard,
+    UpgradeDue,
 )
 from config.keys import PublicKey
+from wg.paths import PathKind
 from wg.reports import LocalTraffic
 
 AFTER_LOSS_S = 0.3  # from a lost path to the first offer: the relay worker may have reopened it by then
@@ -38,6 +44,13 @@ LONGEST_WAIT_S = (30.0, 45.0)  # drawn once per peer
 JITTER = 0.1
 RESUME_S = 3.0  # for a path that outlived the control process to be proven
 STABLE_S = 60.0
+FIRST_SEARCH_S = 15.0  # that the search begun by the first offers may take: an ICE agent gives up after 12 s
+FIRST_UPGRADE_S = 4.0  # from the end of a search to the next offer; each further wait doubles
+LONGEST_UPGRADE_S = 40.0  # with traffic
+LONGEST_IDLE_UPGRADE_S = 480.0
+TRAFFIC_S = 60.0  # after TrafficHeard
+SETTLE_S = 0.5  # from an outside event to the offer for a better path: several come together
+EVENTS_PAUSE_S = 10.0  # from one such offer to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +63,11 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A path carries authenticated packets; StableDue is set while the backoff is remembered."""
+    """A path carries authenticated packets; StableDue is set while a backoff is remembered."""
 
     tries: int  # where the backoff would go on
+    path: PathKind = "relayed"
+    standby: bool = False  # of a direct path; UpgradeDue is set where something better may be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +76,27 @@ class Idle:
 
 
 class Guard:
-    """Decides when this peer is owed another offer."""
+    """Decides when this peer is owed another offer.  `ice`: we look for direct paths."""
 
     inbox: ClassVar[object] = GuardInbox
 
     def __init__(
-        self, peer: PublicKey, *, offers: Address[OfferListenerInbox], rng: Random, resumed: bool = False
+        self,
+        peer: PublicKey,
+        *,
+        offers: Address[OfferListenerInbox],
+        rng: Random,
+        resumed: bool = False,
+        ice: bool = False,
     ) -> None:
-        self._peer, self._offers, self._rng, self._resumed = peer, offers, rng, resumed
+        self._peer, self._offers, self._rng, self._resumed, self._ice = peer, offers, rng, resumed, ice
         self._longest_s = rng.uniform(*LONGEST_WAIT_S)
+        self._remote_ice = True  # until it says otherwise
+        self._searches = 0  # offers for a better path since that backoff was last forgotten
+        self._searched_at = float("-inf")  # when the last search began or ended
+        self._upgrade_at: float | None = None  # when UpgradeDue comes; None: it does not
+        self._event_at = float("-inf")  # the last outside event that hastened it
+        self._traffic_at = float("-inf")
         self.state: Retrying | Proven | Idle = Retrying(tries=0, reason="started")
 
     def start(self, now: float) -> list[Effect]:
@@ -80,40 +107,47 @@ class Guard:
         """Work on one message."""
         match message:
             case PathReady():
-                return self._on_path_ready(now)
+                return self._on_path_ready(message, now)
             case PathLost():
                 return self._on_path_lost(message.reason, now)
+            case IceLost():
+                return self._on_ice_lost(message, now)
             case RemoteKnown():
-                return self._wake("the remote spoke again", now)
+                self._remote_ice = message.ice
+                return self._wake("the remote spoke again", now) or self._settle_upgrade(now)
             case LocalTraffic():
                 return self._wake("local traffic", now)
+            case TrafficHeard():
+                return self._on_traffic(now)
             case RemoteIdle():
                 return self._on_remote_idle()
             case OutsideEvent():
                 return self._on_outside_event(message, now)
             case OfferDue():
                 return self._on_offer_due(now)
+            case UpgradeDue():
+                return self._on_upgrade_due(now)
             case StableDue():
                 return self._on_stable_due()
             case _:
                 assert_never(message)
 
-    def _on_path_ready(self, now: float) -> list[Effect]:
+    # --- a path ---
+
+    def _on_path_ready(self, ready: PathReady, now: float) -> list[Effect]:
         match self.state:
-            case Proven():
-                return []  # another path of a peer that has one
-            case Retrying(tries=tries):
-                self.state = Proven(tries)
+            case Proven(tries=tries) | Retrying(tries=tries):
+                self.state = Proven(tries, ready.path, ready.standby)
             case Idle():
-                self.state = Proven(tries=0)
+                self.state = Proven(0, ready.path, ready.standby)
             case _:
                 assert_never(self.state)
-        return [Cancel(OfferDue), Later(now + STABLE_S, StableDue())]
+        return [Cancel(OfferDue), Later(now + STABLE_S, StableDue()), *self._settle_upgrade(now)]
 
     def _on_path_lost(self, reason: str, now: float) -> list[Effect]:
         match self.state:
             case Proven(tries=tries):
-                return [Cancel(StableDue), *self._retry(tries, reason, now)]
+                return [Cancel(StableDue), *self._forget_upgrade(), *self._retry(tries, reason, now)]
             case Retrying():
                 return []  # it was never proven, and the next offer is on its way
             case Idle():
@@ -123,7 +157,7 @@ class Guard:
 
     def _on_remote_idle(self) -> list[Effect]:
         self.state = Idle()
-        return [Cancel(OfferDue), Cancel(StableDue)]
+        return [Cancel(OfferDue), Cancel(StableDue), *self._forget_upgrade()]
 
     def _wake(self, reason: str, now: float) -> list[Effect]:
         if not isinstance(self.state, Idle):
@@ -132,10 +166,16 @@ class Guard:
         return [Later(now, OfferDue())]
 
     def _on_outside_event(self, event: OutsideEvent, now: float) -> list[Effect]:
-        if not isinstance(self.state, Retrying):
-            return []  # a proven path is the watcher's to prove anew; an idle peer stays idle
-        self.state = Retrying(tries=0, reason=event.kind)
-        return [Later(now + AFTER_EVENT_S + self._rng.uniform(0.0, event.spread_s), OfferDue())]
+        match self.state:
+            case Idle():
+                return []  # it stays idle
+            case Proven():
+                return self._hasten_upgrade(event, now)  # what is proven is the watcher's to prove anew
+            case Retrying():
+                self.state = Retrying(tries=0, reason=event.kind)
+                return [Later(now + AFTER_EVENT_S + self._rng.uniform(0.0, event.spread_s), OfferDue())]
+            case _:
+                assert_never(self.state)
 
     def _on_offer_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Retrying), self.state
@@ -145,10 +185,72 @@ class Guard:
 
     def _on_stable_due(self) -> list[Effect]:
         assert isinstance(self.state, Proven), self.state
-        self.state = Proven(tries=0)
+        self.state = replace(self.state, tries=0)
+        if not self._lacks(self.state):
+            self._searches = 0
         return []
 
     def _retry(self, tries: int, reason: str, now: float) -> list[Effect]:
         self.state = Retrying(tries, reason)
         wait_s = AFTER_LOSS_S if tries == 0 else min(FIRST_RETRY_S * 2.0 ** min(tries - 1, 16), self._longest_s)
         return [Later(now + wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER), OfferDue())]
+
+    # --- a better path ---
+
+    def _lacks(self, state: Proven) -> str:
+        """Return what a peer with a path could have besides, in words for the offer's reason; empty: nothing."""
+        if state.path == "relayed":
+            return "a direct path" if self._ice and self._remote_ice else ""
+        return "" if state.standby else "a relayed connection to stand by"
+
+    def _settle_upgrade(self, now: float) -> list[Effect]:
+        """See to it that UpgradeDue is set while something is lacking, and only then."""
+        if not isinstance(self.state, Proven) or not self._lacks(self.state):
+            return self._forget_upgrade()
+        if self._upgrade_at is not None:
+            return []
+        return self._upgrade(now + FIRST_SEARCH_S)  # what the last offers began may still come to something
+
+    def _on_ice_lost(self, lost: IceLost, now: float) -> list[Effect]:
+        self._searched_at = now
+        if not isinstance(self.state, Proven):
+            return []  # offers are owed by the clock, and say which session is the new one
+        quick = self._searches == 0 and lost.generation != 0
+        return self._upgrade(now + (AFTER_LOSS_S if quick else self._wait_s(now)))
+
+    def _on_traffic(self, now: float) -> list[Effect]:
+        self._traffic_at = now
+        if self._upgrade_at is None:
+            return []  # nothing is lacking
+        at = max(now, self._searched_at + LONGEST_UPGRADE_S)
+        return self._upgrade(at) if at < self._upgrade_at else []
+
+    def _hasten_upgrade(self, event: OutsideEvent, now: float) -> list[Effect]:
+        if self._upgrade_at is None:
+            return []  # nothing is lacking
+        at = max(now + SETTLE_S, self._event_at + EVENTS_PAUSE_S) + self._rng.uniform(0.0, event.spread_s)
+        self._searches = 0
+        if at >= self._upgrade_at:
+            return []  # one is on its way already
+        self._event_at = at
+        return self._upgrade(at)
+
+    def _on_upgrade_due(self, now: float) -> list[Effect]:
+        assert isinstance(self.state, Proven), self.state
+        self._searches, self._searched_at = self._searches + 1, now
+        reason = self._lacks(self.state) or "the ICE session ended"
+        offer = self._offers.send(SendOffer(peer=self._peer, reason=f"there may be {reason}"))
+        return [offer, *self._upgrade(now + FIRST_SEARCH_S + self._wait_s(now))]
+
+    def _wait_s(self, now: float) -> float:
+        longest_s = LONGEST_UPGRADE_S if now - self._traffic_at < TRAFFIC_S else LONGEST_IDLE_UPGRADE_S
+        wait_s = min(FIRST_UPGRADE_S * 2.0 ** min(max(self._searches - 1, 0), 16), longest_s)
+        return wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _upgrade(self, at: float) -> list[Effect]:
+        self._upgrade_at = at
+        return [Later(at, UpgradeDue())]
+
+    def _forget_upgrade(self) -> list[Effect]:
+        self._upgrade_at = None
+        return [Cancel(UpgradeDue)]

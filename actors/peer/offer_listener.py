@@ -5,7 +5,7 @@
         ^---HomeRelayChanged(url): the guard asks anew-----/
 
     offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
-                 \\--> ICE:   the same                              --IceTurnDone---> the next
+                 \\--> ICE:   the same, with the candidates after it --IceTurnDone---> the next
 
 Offers and answers are one to the workers (signal spec 6.7).  Each worker has one in hand and one waiting; a newer one
 replaces the waiting one (recovery R1).  Every offer is answered, once, as soon as it comes: what an answer says of us
@@ -50,7 +50,7 @@ from transport.signal.messages import (
 
 HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
 MAX_NONCES = 512  # remembered, of sealed messages
-MAX_EARLY_CANDIDATES = 32  # kept, the newest, until there is an agent for them
+MAX_BEHIND = 32  # candidates kept, the newest, behind the turn that waits
 REORDERED = 1000  # offer numbers: further back than this is another run of the remote, not an overtaken offer
 
 Turn = TypeVar("Turn", RelayTurn, IceTurn)
@@ -119,7 +119,7 @@ class OfferListener:
         self._remote: RemoteKnown | None = None
         self._unanswered = 0  # offers sent since the remote last said something
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
-        self._early: deque[str] = deque(maxlen=MAX_EARLY_CANDIDATES)
+        self._behind: deque[CandidateReceived] = deque(maxlen=MAX_BEHIND)
         self.relay_turns: Turns[RelayTurn] = Turns()
         self.ice_turns: Turns[IceTurn] = Turns()
         self.repeated = self.overtaken = 0  # messages that were not worked on, and why
@@ -136,9 +136,7 @@ class OfferListener:
             case AnswerReceived():
                 return [] if self._is_repeated(message.nonce) else self._on_description(message.description)
             case CandidateReceived():
-                if not self._is_repeated(message.nonce):
-                    self._early.append(message.candidate)
-                return []  # it waits for an ICE agent
+                return [] if self._is_repeated(message.nonce) else self._on_candidate(message)
             case GoIdleReceived():
                 return [] if self._is_repeated(message.nonce) else self._on_go_idle()
             case SendOffer():
@@ -150,8 +148,7 @@ class OfferListener:
                 relay_turn = self.relay_turns.done(message.turn)
                 return [self._to.relay_worker.send(relay_turn)] if relay_turn is not None else []
             case IceTurnDone():
-                ice_turn = self.ice_turns.done(message.turn)
-                return [self._to.ice_worker.send(ice_turn)] if ice_turn is not None else []
+                return self._on_ice_turn_done(message)
             case LocalIceChanged():
                 self._ice, self._session = message.ice, message.session
                 return []
@@ -216,7 +213,13 @@ class OfferListener:
             )
         )
         ice_turn = self.ice_turns.offer(
-            IceTurn(peer=self._peer, turn=turn, ice=description.ice, session=description.session)
+            IceTurn(
+                peer=self._peer,
+                turn=turn,
+                ice=description.ice,
+                session=description.session,
+                ours=homing is not None,
+            )
         )
         effects: list[Effect] = []
         if relay_turn is not None:
@@ -225,13 +228,29 @@ class OfferListener:
             effects.append(self._to.ice_worker.send(ice_turn))
         return effects
 
+    def _on_candidate(self, received: CandidateReceived) -> list[Effect]:
+        """Hand a candidate on, behind the turn that came before it."""
+        if self.ice_turns.waiting is not None:
+            self._behind.append(received)
+            return []
+        return [self._to.ice_worker.send(received)]
+
+    def _on_ice_turn_done(self, done: IceTurnDone) -> list[Effect]:
+        turn = self.ice_turns.done(done.turn)
+        if turn is None:
+            return []
+        behind = list(self._behind)
+        self._behind.clear()
+        return [self._to.ice_worker.send(turn), *(self._to.ice_worker.send(candidate) for candidate in behind)]
+
     def _on_go_idle(self) -> list[Effect]:
         if self._remote is not None and self._remote.ours:
             return []  # ours never say it, and keep their paths up
         self._remote = None  # so that its next offer is news, and wakes the guard
         self.relay_turns.waiting = self.ice_turns.waiting = None  # what it said before; answered already
-        idle = RemoteIdle(peer=self._peer)
-        told = [self._to.guard.send(idle), self._to.conn.send(idle), self._to.relay_worker.send(idle)]
+        self._behind.clear()
+        idle, to = RemoteIdle(peer=self._peer), self._to
+        told = [to.guard.send(idle), to.conn.send(idle), to.relay_worker.send(idle), to.ice_worker.send(idle)]
         return [*told, *self._forget_unanswered()]
 
     def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:

@@ -19,6 +19,7 @@ import msgspec
 
 from actors.addresses import (
     CONTROL_0,
+    ICE_AGENTS,
     PEERS,
     RELAY_LINKS,
     RELAYS,
@@ -158,6 +159,20 @@ class RelayLinks:
                 yield peer_addresses(peer).relay_worker.send(closed)
 
 
+class IceAgents:
+    """Holds none: direct paths are off."""
+
+    inbox: ClassVar[Any] = packet.IceAgentsInbox
+
+    def __init__(self) -> None:
+        self.state = Standing()
+
+    def handle(self, message: Any, now: float) -> list[Effect]:
+        """Tell what there is."""
+        wanted = isinstance(message, packet.IceAgentsSnapshotWanted)
+        return [PEERS.send(packet.IceAgentsSnapshot(agents=()))] if wanted else []
+
+
 class Remotes:
     """Answers every offer, as the remote behind the signal server would."""
 
@@ -229,6 +244,7 @@ def measure(peers: int = 100, seconds: float = 600.0) -> dict[str, Any]:
         {
             TUNNELS: Tunnels(),
             RELAY_LINKS: RelayLinks(),
+            ICE_AGENTS: IceAgents(),
             SIGNAL_LINK: Remotes(),
             process_actor(CONTROL_0): ProcessActor(host),
             PEERS: Peers(CONTROLS, rng=Random(1)),

@@ -1,11 +1,13 @@
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import (
     CONTROL_0,
+    ICE_AGENTS,
     PACKET,
     RELAY_LINKS,
     RELAYS,
@@ -18,8 +20,13 @@ from actors.addresses import (
 from actors.effects import Address
 from actors.messages.node import HomeRelayChanged, KnownPeers, OutsideEvent, PeerForgotten, PeerStarted, StartPeersDue
 from actors.messages.packet import (
+    CloseIceAgent,
     ConfigurePeer,
+    IceAgentSnapshot,
+    IceAgentsSnapshot,
+    IceAgentsSnapshotWanted,
     LinkSnapshot,
+    ProveIceNow,
     RelayedSnapshot,
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
@@ -50,8 +57,9 @@ from actors.node.peers import (
     Started,
     Unconfigured,
 )
-from config.keys import PublicKey, encode_key
+from config.keys import PublicKey, Secret, encode_key
 from tests.kit.bench import Bench
+from transport.signal.messages import IceCredentials
 from wg.paths import RelayedPath
 
 ALICE, BOB, CAROL = (PublicKey(encode_key(bytes([number]) * 32)) for number in (1, 2, 3))
@@ -59,6 +67,8 @@ CONTROL = process_actor(CONTROL_0)
 HOME = HomeRelayChanged(url="rel://home.test:80", server_ip="192.0.2.7")
 NO_TUNNELS = TunnelsSnapshot(tunnels=())
 NO_LINKS = RelayLinksSnapshot(links=(), connections=())
+NO_AGENTS = IceAgentsSnapshot(agents=())
+NOTHING = (NO_TUNNELS, NO_LINKS, NO_AGENTS)
 RESTARTED = ProcessRestarted(process=PACKET, incarnation=9)
 
 
@@ -76,7 +86,7 @@ def failed(key: PublicKey) -> PeerFailed:
 
 def running(*keys: PublicKey, packet_incarnation: int = 8) -> Bench:
     bench = Bench(Peers((CONTROL_0,), rng=Random(1), packet_incarnation=packet_incarnation))
-    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    bench.tell(configured(*keys), *NOTHING)
     bench.tell(*(PeerStarted(peer=key) for key in keys))
     bench.tags()
     return bench
@@ -102,11 +112,34 @@ def test_peers_start_when_the_packet_process_has_told_what_it_holds() -> None:
     assert bench.mail(SIGNAL) == bench.mail(RELAYS) == [known]
     assert [type(mail) for mail in bench.mail(TUNNELS)] == [ConfigurePeer, ConfigurePeer, TunnelsSnapshotWanted]
     assert bench.mail(RELAY_LINKS) == [RelayLinksSnapshotWanted()]
-    bench.tell(NO_TUNNELS)
-    assert bench.mail(CONTROL) == []
+    assert bench.mail(ICE_AGENTS) == [IceAgentsSnapshotWanted()]
+    for snapshot in (NO_TUNNELS, NO_AGENTS):
+        bench.tell(snapshot)
+        assert bench.mail(CONTROL) == []
     bench.tell(NO_LINKS)
     assert bench.mail(CONTROL) == [StartPeer(settings=settings_of(ALICE)), StartPeer(settings=settings_of(BOB))]
     assert bench.timers == {}
+
+
+def test_an_agent_of_a_peer_that_was_taken_out_is_closed() -> None:
+    bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
+    bench.tell(configured(ALICE))
+    bench.mail(ICE_AGENTS)
+    bench.tell(IceAgentsSnapshot(agents=(agent_of(ALICE), agent_of(BOB))))
+    assert bench.mail(ICE_AGENTS) == [CloseIceAgent(peer=BOB, session=b"01234")]
+
+
+def agent_of(key: PublicKey) -> IceAgentSnapshot:
+    local = IceCredentials(ufrag="u" * 16, pwd=Secret(b"p" * 32))
+    return IceAgentSnapshot(
+        peer=key,
+        session=b"01234",
+        remote_session=b"56789",
+        local=local,
+        controlling=True,
+        ours=True,
+        state="checking",
+    )
 
 
 def test_and_do_not_wait_for_it_for_long() -> None:
@@ -136,7 +169,7 @@ def test_a_peer_begins_from_the_path_that_the_packet_process_still_holds() -> No
             RelayedSnapshot(peer=BOB, generation=71, link=4, open=False),
         ),
     )
-    bench.tell(configured(ALICE, BOB, CAROL), HOME, tunnels, links)
+    bench.tell(configured(ALICE, BOB, CAROL), HOME, tunnels, links, NO_AGENTS)
     resumed = Resumed(
         path="relayed",
         relay_generation=70,
@@ -152,7 +185,7 @@ def test_a_peer_begins_from_the_path_that_the_packet_process_still_holds() -> No
 def test_many_peers_are_started_some_at_a_time() -> None:
     keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(1000)]
     bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
-    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    bench.tell(configured(*keys), *NOTHING)
     assert len(starts(bench)) == STARTS_AT_ONCE
     begun, total = bench.now, STARTS_AT_ONCE
     bench.tags()
@@ -160,7 +193,7 @@ def test_many_peers_are_started_some_at_a_time() -> None:
         bench.advance(0.01)
         assert starts(bench) == []  # what the first were told of may have passed
         if TunnelsSnapshotWanted() in bench.mail(TUNNELS):
-            bench.tell(NO_TUNNELS, NO_LINKS)
+            bench.tell(*NOTHING)
         now = len(starts(bench))
         assert now <= STARTS_AT_ONCE
         total += now
@@ -172,11 +205,11 @@ def test_peers_are_spread_over_the_control_processes() -> None:
     controls = ("control-0", "control-1", "control-2")
     keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(30)]
     bench = Bench(Peers(controls, rng=Random(1)))
-    bench.tell(configured(*keys), NO_TUNNELS, NO_LINKS)
+    bench.tell(configured(*keys), *NOTHING)
     counts = [len([m for m in bench.mail(process_actor(name)) if isinstance(m, StartPeer)]) for name in controls]
     assert sum(counts) == 30
     assert min(counts) > 0
-    bench.tell(ProcessRestarted(process="control-1", incarnation=5), NO_TUNNELS, NO_LINKS)
+    bench.tell(ProcessRestarted(process="control-1", incarnation=5), *NOTHING)
     again = [len([m for m in bench.mail(process_actor(name)) if isinstance(m, StartPeer)]) for name in controls]
     assert again == [0, counts[1], 0]
 
@@ -186,11 +219,12 @@ def test_peers_are_spread_over_the_control_processes() -> None:
 
 def test_what_changed_before_the_actors_were_there_is_made_up_for() -> None:
     bench = Bench(Peers((CONTROL_0,), rng=Random(1)))
-    bench.tell(configured(ALICE), NO_TUNNELS, NO_LINKS, HOME, RESTARTED)
+    bench.tell(configured(ALICE), *NOTHING, HOME, RESTARTED)
     bench.tags()
     bench.tell(PeerStarted(peer=ALICE))
     assert bench.tags() == [
-        "ProcessRestarted",  # conn, watcher, relay worker: in this order
+        "ProcessRestarted",  # ICE worker, conn, watcher, relay worker: in this order
+        "ProcessRestarted",
         "ProcessRestarted",
         "ProcessRestarted",
         "HomeRelayChanged",  # relay worker, offer listener
@@ -209,6 +243,14 @@ def test_the_home_relay_and_outside_events_go_to_whom_they_concern() -> None:
     event = OutsideEvent(kind="signal_connected", spread_s=1 / OFFERS_PER_S)
     assert bench.mail(to.relay_worker) == bench.mail(to.offer_listener) == [HOME]
     assert bench.mail(to.guard) == bench.mail(to.wg_watcher) == [event]
+    assert bench.mail(ICE_AGENTS) == []
+
+
+@pytest.mark.parametrize("kind", ["network_changed", "resumed"])
+def test_agents_prove_their_pairs_when_the_network_changed(kind: Literal["network_changed", "resumed"]) -> None:
+    bench = running(ALICE, BOB)
+    bench.tell(OutsideEvent(kind=kind, detail="our addresses are 10.0.0.1"))
+    assert bench.mail(ICE_AGENTS) == [ProveIceNow(reason="our addresses are 10.0.0.1")]
 
 
 def test_the_more_peers_the_longer_they_take_to_act_on_an_event() -> None:
@@ -226,8 +268,10 @@ def test_a_restarted_packet_process_is_configured_before_anybody_uses_it() -> No
     a, b = peer_addresses(ALICE), peer_addresses(BOB)
     assert told[:2] == [(TUNNELS, ConfigurePeer)] * 2
     expected: list[Address[Any]] = [
+        a.ice_worker,
         a.conn,
         a.wg_watcher,
+        b.ice_worker,
         b.conn,
         b.wg_watcher,
         RELAYS,
@@ -249,7 +293,7 @@ def test_mail_that_went_missing_has_everybody_begin_from_what_is_held() -> None:
     bench = running(ALICE, BOB)
     bench.tell(ProcessRestarted(process=PACKET, incarnation=8))
     assert bench.mail(peer_addresses(ALICE).conn) == []  # its tunnel goes on
-    bench.tell(NO_TUNNELS, NO_LINKS)
+    bench.tell(*NOTHING)
     assert starts(bench) == [ALICE, BOB]
 
 
@@ -267,7 +311,7 @@ def test_tunnels_of_peers_that_were_taken_out_while_control_was_away_are_removed
 def test_a_reload_touches_only_what_changed() -> None:
     bench = running(ALICE, BOB)
     changed = settings_of(BOB, "10.0.0.2/32")
-    bench.tell(PeersConfigured(peers=(settings_of(ALICE), changed, settings_of(CAROL))), NO_TUNNELS, NO_LINKS)
+    bench.tell(PeersConfigured(peers=(settings_of(ALICE), changed, settings_of(CAROL))), *NOTHING)
     assert starts(bench) == [BOB, CAROL]
     assert [mail.peer for mail in bench.mail(TUNNELS) if isinstance(mail, ConfigurePeer)] == [BOB, CAROL]
     bench.tell(configured(ALICE))
@@ -294,7 +338,7 @@ def restart_wait(bench: Bench) -> float:
     since = bench.now
     while True:
         if bench.mail(TUNNELS):
-            bench.tell(NO_TUNNELS, NO_LINKS)
+            bench.tell(*NOTHING)
         if starts(bench):
             return bench.now - since
         bench.advance(0.01)
@@ -335,7 +379,7 @@ def test_failures_far_apart_park_nobody() -> None:
 
 def test_a_peers_that_is_made_anew_goes_on_with_what_it_knew() -> None:
     bench = Bench(Peers((CONTROL_0,), rng=Random(1), configured=configured(ALICE)))
-    bench.tell(NO_TUNNELS, NO_LINKS)
+    bench.tell(*NOTHING)
     assert starts(bench) == [ALICE]
 
 
@@ -347,6 +391,7 @@ STEPS = st.sampled_from(
         "fail unknown",
         "tunnels",
         "links",
+        "agents",
         "packet",
         "gap",
         "control",
@@ -376,6 +421,8 @@ def test_whatever_happens_every_configured_peer_is_started_in_the_end(steps: lis
                 bench.tell(NO_TUNNELS)
             case "links":
                 bench.tell(NO_LINKS)
+            case "agents":
+                bench.tell(NO_AGENTS)
             case "packet" | "gap":
                 incarnation += step == "packet"
                 bench.tell(ProcessRestarted(process=PACKET, incarnation=incarnation))

@@ -16,13 +16,14 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import PeerStatus
-from actors.peer.conn import OTHERS_HANDSHAKE_S, Conn, Pathless, Proven, Relay, Unproven
+from actors.peer.conn import OTHERS_HANDSHAKE_S, Conn, Held, Pathless, Proven, Unproven
+from actors.peer.ways import Relay, Ways
 from tests.actors.peer.names import BOB, HOME, TO
 from tests.kit.bench import Bench
 from wg.paths import RelayedPath
 
 
-def bench_of(*, controller: bool = True, resumed: Relay | None = None) -> Bench:
+def bench_of(*, controller: bool = True, resumed: Held | None = None) -> Bench:
     return Bench(Conn(BOB, "bob", TO, controller=controller, first_generation=5, resumed=resumed))
 
 
@@ -158,7 +159,8 @@ def test_with_the_packet_process_the_path_is_gone_and_there_is_nothing_to_unset(
 
 
 def test_a_path_that_outlived_the_control_process_is_watched_and_left_alone() -> None:
-    bench = bench_of(resumed=Relay(link=1, generation=5, url=HOME))
+    relay = Relay(link=1, generation=5, url=HOME, standing="resumed")
+    bench = bench_of(resumed=Held(Ways(relay), relay.path))
     assert bench.mail(TUNNELS) == []
     assert bench.mail(TO.wg_watcher) == [WatchPath(peer=BOB, path="relayed", generation=5)]
     assert bench.mail(PEERS) == [PeerStarted(peer=BOB)]

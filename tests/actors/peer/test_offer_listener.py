@@ -15,7 +15,7 @@ from actors.messages.peer import (
     RemoteKnown,
     SendOffer,
 )
-from actors.peer.offer_listener import HOLD_S, MAX_EARLY_CANDIDATES, MAX_NONCES, OfferListener
+from actors.peer.offer_listener import HOLD_S, MAX_BEHIND, MAX_NONCES, OfferListener
 from config.keys import Secret
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO, description, offer
 from tests.kit.bench import Bench
@@ -63,7 +63,7 @@ def test_an_offer_becomes_a_turn_of_each_worker_and_is_answered() -> None:
     assert relay_turns(bench) == [
         RelayTurn(peer=BOB, turn=1, relay_url=THEIRS, relay_ip=None, remote_generation=3, ours=True)
     ]
-    assert bench.mail(TO.ice_worker) == [IceTurn(peer=BOB, turn=1, ice=None, session=None)]
+    assert bench.mail(TO.ice_worker) == [IceTurn(peer=BOB, turn=1, ice=None, session=None, ours=True)]
     [answer] = posts(bench)
     assert answer.kind == "answer"
     assert answer.description.homing is not None
@@ -182,12 +182,43 @@ def test_go_idle_in_the_name_of_one_of_ours_is_nothing() -> None:
     assert bench.mail(TO.guard) == []
 
 
-def test_candidates_that_come_early_wait_up_to_a_bound() -> None:
+def candidate(number: int) -> CandidateReceived:
+    return CandidateReceived(peer=BOB, candidate=f"candidate {number}", nonce=number.to_bytes(24, "big"))
+
+
+def test_candidates_are_handed_on_once_and_in_order_with_the_turns() -> None:
     bench = listening()
-    for number in range(3 * MAX_EARLY_CANDIDATES):
-        bench.tell(CandidateReceived(peer=BOB, candidate=f"candidate {number}", nonce=number.to_bytes(24, "big")))
-    assert len(machine(bench)._early) == MAX_EARLY_CANDIDATES
-    assert bench.tags() == []
+    bench.tell(candidate(101), offer(1), candidate(102), candidate(102))
+    handed = bench.mail(TO.ice_worker)
+    assert [type(mail) for mail in handed] == [CandidateReceived, IceTurn, CandidateReceived]
+    bench.tell(offer(2), candidate(103), offer(3), candidate(104))
+    assert bench.mail(TO.ice_worker) == []  # a turn waits before them
+    bench.tell(IceTurnDone(peer=BOB, turn=1, outcome="taken"))
+    turn, *behind = bench.mail(TO.ice_worker)
+    assert isinstance(turn, IceTurn)
+    assert turn.turn == 3
+    assert behind == [candidate(103), candidate(104)]
+
+
+def test_candidates_behind_a_turn_that_waits_are_kept_up_to_a_bound() -> None:
+    bench = listening()
+    bench.tell(offer(1), offer(2))
+    bench.tags()
+    for number in range(3 * MAX_BEHIND):
+        bench.tell(candidate(100 + number))
+    bench.tell(IceTurnDone(peer=BOB, turn=1, outcome="taken"))
+    assert bench.mail(TO.ice_worker)[1:] == [
+        candidate(100 + number) for number in range(2 * MAX_BEHIND, 3 * MAX_BEHIND)
+    ]
+
+
+def test_the_ice_worker_is_told_whether_the_remote_is_ours() -> None:
+    for ours in (True, False):
+        bench = listening()
+        bench.tell(offer(1, ours=ours))
+        [turn] = bench.mail(TO.ice_worker)
+        assert isinstance(turn, IceTurn)
+        assert turn.ours is ours
 
 
 # --- what goes out ---

@@ -19,19 +19,15 @@ from actors.messages.peer import (
     WatchPath,
 )
 from actors.messages.process import ProcessRestarted
-from actors.peer.wg_watcher import (
+from actors.peer.path_watch import (
     FLOOR_FIRST_S,
     FLOOR_S,
-    IDLE_S,
-    IDLE_UNKEPT_S,
     MAX_PROVING_S,
     OURS_PROVING_S,
     PROVING_S,
-    Dead,
-    Proven,
-    Unwatched,
-    WgWatcher,
 )
+from actors.peer.watch_states import Dead, Proven, Unwatched
+from actors.peer.wg_watcher import IDLE_S, IDLE_UNKEPT_S, WgWatcher
 from tests.actors.peer.names import BOB, TO
 from tests.kit.bench import Bench
 from wg.reports import EchoAnswered, GivenUp, HandshakeCompleted, PathHeard, PathSilent, RekeyUnanswered
@@ -57,7 +53,7 @@ def watcher(
             keepalive=keepalive,
             entropy=random.Random(1).randbytes,
             probing=probing,
-            resumed_heard_at=resumed_heard_at,
+            resumed_heard={} if resumed_heard_at is None else {"relayed": resumed_heard_at},
         )
     )
     if ours is not None:
@@ -402,7 +398,8 @@ def test_the_evidence_goes_to_who_can_act_on_it_before_anybody_else_hears() -> N
 
 def test_a_dead_direct_path_is_distress() -> None:
     bench = watcher()
-    bench.tell(WatchPath(peer=BOB, path="direct"), heard(bench, 0, path="direct"))
+    bench.tell(WatchPath(peer=BOB, path="direct"))
+    bench.tell(HandshakeCompleted(peer=BOB, path="direct", role="initiator", rtt_s=0.1))
     bench.advance(30)
     bench.tell(HINT)
     until(bench, PathDead)
