@@ -121,7 +121,10 @@ class _Forward(logging.Handler):
             words = str(record.msg)
         known = record.levelname in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
         level = record.levelname if known else "WARNING"
-        origin = logger.patch(place).bind(library=record.name).opt(exception=record.exc_info)
+        # asyncio hands over a class in place of an error when a client leaves amid a TLS handshake.
+        error = record.exc_info[1] if record.exc_info else None
+        shown = error if isinstance(error, BaseException) else None
+        origin = logger.patch(place).bind(library=record.name).opt(exception=shown)
         origin.log(level, "{}", words)
 
 

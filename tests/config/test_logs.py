@@ -2,6 +2,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -100,6 +101,14 @@ def test_records_of_libraries_come_the_same_way() -> None:
     assert first.endswith(f"WARNING packet channel {BOB[:8]} library=grpc.aio")
     assert second.endswith("WARNING packet broken %d library=grpc.aio")
     assert third.endswith("WARNING packet level of its own {} library=grpc.aio")
+
+
+def test_a_class_in_place_of_an_error_is_one_line() -> None:
+    out = lines()
+    handshake: Any = (type, ConnectionResetError, None)  # as asyncio has it
+    logging.getLogger("asyncio").error("SSL handshake failed", exc_info=handshake)
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith("ERROR packet SSL handshake failed library=asyncio")
 
 
 def test_a_log_that_nobody_reads_disturbs_nothing() -> None:
