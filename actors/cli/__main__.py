@@ -21,6 +21,9 @@ EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use.  HOMING_DEBUG=1 shows where
 
 def main() -> None:
     """Run the command of this process's arguments and exit."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller (`>&-`)
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     sys.exit(execute(sys.argv[1:]))
 
 

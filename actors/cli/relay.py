@@ -13,7 +13,7 @@ from typing import Any
 from loguru import logger
 
 from actors.cli.errors import HINTS, WRONG_USE, CommandFailed
-from actors.cli.serving import check_level, parse_listen, tls_files
+from actors.cli.serving import check_level, check_port, parse_listen, tls_files
 from config.files import UnusableFile, read_relay_secret
 from config.keys import Secret
 from config.logs import setup
@@ -46,8 +46,8 @@ def run(
     """
     host, port = parse_listen(listen)
     check_level(log_level)
-    if not 0 <= stun_port <= 0xFFFF:
-        raise CommandFailed(f"--stun-port {stun_port}: 1 to 65535 would do, 0 for none", code=WRONG_USE)
+    check_port("--health-port", health_port)
+    check_port("--stun-port", stun_port)
     tls = _tls(tls_cert, tls_key)
     try:
         url = instance_url(exposed_url, tls=tls is not None)

@@ -90,10 +90,12 @@ def find_agent(run_directory: str, node: str | None) -> Agent:
     except PermissionError:
         raise _not_allowed(root) from None
     if node is not None:
+        known = ", ".join(agent.node for agent in agents) or "none"
         agents = [agent for agent in agents if agent.node == node]
+        if not agents:
+            raise CommandFailed(f"no agent {node} runs here; {root} knows of: {known}")
     if not agents:
-        which = f"agent {node}" if node is not None else "agent"
-        raise CommandFailed(f"no {which} runs here ({root} holds none); start one with: homing up -c FILE")
+        raise CommandFailed(f"no agent runs here ({root} holds none); start one with: homing up -c FILE")
     if len(agents) > 1:
         agents = [agent for agent in agents if agent.supervisor_pid() is not None] or agents
     if len(agents) > 1:

@@ -27,6 +27,12 @@ def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path] |
     return certificate, key
 
 
+def check_port(option: str, port: int | None) -> None:
+    """Raise CommandFailed unless a port can have this number; None: the option was not given."""
+    if port is not None and not 0 <= port <= 0xFFFF:
+        raise CommandFailed(f"{option} {port}: 0 to 65535 would do", code=WRONG_USE)
+
+
 def check_level(level: str) -> None:
     """Raise CommandFailed unless this is a log level."""
     if level not in LEVELS:

@@ -11,7 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from actors.cli.errors import HINTS, CommandFailed
-from actors.cli.serving import check_level, parse_listen, tls_files
+from actors.cli.serving import check_level, check_port, parse_listen, tls_files
 from config.files import UnusableFile, read_certificates
 from config.logs import setup
 from config.schema import LogSection
@@ -36,6 +36,7 @@ def run(
     """
     host, port = parse_listen(listen)
     check_level(log_level)
+    check_port("--metrics-port", metrics_port)
     key_and_chain = _read_tls(tls_cert, tls_key)
     _try_bind("--listen", host, port)
     if metrics_port is not None:

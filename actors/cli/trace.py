@@ -21,13 +21,13 @@ from actors.cli.words import InvalidDuration, duration, parse_duration_s
 from actors.trace.live import Taps, read_rings
 from actors.trace.record import Record
 from actors.trace.render import Names, as_json, render
-from actors.trace.select import Cap, Selection, newest, tag_of
+from actors.trace.select import Cap, Selection, newest, sender_of, tag_of
 from config.keys import InvalidKey, PublicKey, public_key
 
 MAX_LINES_PER_S = 300
 RING_LIMIT_S = 2.0
 WAIT_S = 0.25
-MAX_TAGS, MAX_TAGS_SHOWN = 500, 12
+MAX_NAMES, MAX_NAMES_SHOWN = 500, 12
 
 
 def run(
@@ -121,6 +121,7 @@ class _Reader:
         self._agent, self._selection, self._count, self.printer = agent, selection, count, printer
         self._records = 0
         self._tags: set[str] = set()
+        self._actors: set[str] = set()
 
     def watch(self, limit_s: float | None) -> None:
         """Print records as they come, until there were enough, time is up or the agent ends."""
@@ -166,14 +167,19 @@ class _Reader:
         """Return what there was, for a filter that let none of it through."""
         if not self._records:
             return ": there was no mail at all"
-        tags = sorted(self._tags - {""})
-        more = ", ..." if len(tags) > MAX_TAGS_SHOWN else ""
-        return f" among {self._records} records; their types are: {', '.join(tags[:MAX_TAGS_SHOWN])}{more}"
+        what, names = "types", sorted(self._tags - {""})
+        wanted = self._selection.actor.rpartition("/")[2]
+        if wanted and wanted not in self._actors:
+            what, names = "actors", sorted(self._actors - {""})
+        more = ", ..." if len(names) > MAX_NAMES_SHOWN else ""
+        return f" among {self._records} records; their {what} are: {', '.join(names[:MAX_NAMES_SHOWN])}{more}"
 
     def _wants(self, record: Record) -> bool:
         self._records += 1
-        if len(self._tags) < MAX_TAGS:
+        if len(self._tags) < MAX_NAMES:
             self._tags.add(record.tag)
+        if len(self._actors) < MAX_NAMES:
+            self._actors.update((record.to.rpartition("/")[2], sender_of(record).rpartition("/")[2]))
         return self._selection.admits(record)
 
     def _enough(self) -> bool:

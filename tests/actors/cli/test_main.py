@@ -49,6 +49,9 @@ def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.
         (("key", "old"), "No such command 'old'"),
         (("relay",), "Missing option '--exposed-url'; see: homing relay --help"),
         (("signal", "--metrics-port", "x"), "; see: homing signal --help"),
+        (("signal", "--metrics-port", "65536"), "--metrics-port 65536: 0 to 65535 would do"),
+        (("relay", "--exposed-url", "rel://a:1", "--health-port", "-1"), "--health-port -1: 0 to 65535 would do"),
+        (("relay", "--exposed-url", "rel://a:1", "--stun-port", "65536"), "--stun-port 65536: 0 to 65535 would do"),
         (("down", "--timeout", "-1"), "; see: homing down --help"),
     ],
 )
@@ -146,6 +149,12 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(30) == 0
+
+
+@pytest.mark.process
+def test_closed_outputs_are_no_error() -> None:
+    told = 'exec "$0" -m actors.cli --version >&- 2>&-'
+    assert subprocess.run(["sh", "-c", told, sys.executable], check=False).returncode == 0
 
 
 def test_exit_codes_are_stated(capsys: pytest.CaptureFixture[str]) -> None:

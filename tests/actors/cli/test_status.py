@@ -181,7 +181,8 @@ def test_several_agents(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) ->
         assert status(capsys, "--node", "bert").out.startswith("node bert")
         other.die()
         assert status(capsys).out.startswith("node alice")
-    assert "no agent carl runs here" in failure(capsys, "status", "--node", "carl")
+    line = failure(capsys, "status", "--node", "carl")
+    assert line == f"no agent carl runs here; {agent.directory.parent} knows of: alice, bert"
 
 
 @pytest.mark.process

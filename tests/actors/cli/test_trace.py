@@ -228,6 +228,12 @@ def test_a_filter_that_nothing_matches_says_so(agent: TracedAgent) -> None:
     assert result.error == "homing: nothing matched among 2 records; their types are: relayed_opened\n"
 
 
+def test_an_actor_that_there_is_not_is_answered_with_those_there_are(agent: TracedAgent) -> None:
+    result = watch(agent, lambda _: agent.tell(mail(1)), "--actor", "gaurd", "--for", "1s")
+    assert result.error.startswith("homing: nothing matched among 1 records; their actors are: ")
+    assert "relay_worker" in result.error
+
+
 # --- as it was ---
 
 
