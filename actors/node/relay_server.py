@@ -98,7 +98,9 @@ class Server:
             wait_s = min(RETRY_S * 2.0 ** min(failures, 16), SHORT_RETRY_S)
         else:
             wait_s = min(SHORT_RETRY_S * 2.0 ** min(failures - SHORT_RETRIES, 16), LONGEST_RETRY_S)
-        self.link = Down(now, now + wait_s * rng.uniform(*JITTER), failures + 1, reason)
+        # The dialler names the server, and so does whoever shows the reason.
+        told = reason.removeprefix(f"{self.url}: ")
+        self.link = Down(now, now + wait_s * rng.uniform(*JITTER), failures + 1, told)
 
     def closed(self, now: float) -> None:
         """We closed the link, or stopped the dial: nothing is wrong with the server."""

@@ -10,6 +10,7 @@ to every packet behind it.
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from typing import Any, Final, Protocol
@@ -203,8 +204,13 @@ async def _attempt(url: RelayUrl, ip: str | None, owner: LinkOwner, ca: bytes | 
         raise DialFailed(f"the name {url.host!r} was not resolved ({error.strerror})") from None
     except ConnectionRefusedError:
         raise DialFailed("connection refused; no server listens there") from None
+    except ConnectionResetError:
+        hint = "; does the server speak TLS?" if url.secure else ""
+        raise DialFailed(f"the connection was reset{hint}") from None
     except OSError as error:
-        raise DialFailed((error.strerror or str(error) or type(error).__name__).lower()) from None
+        # asyncio puts words of its own in strerror.
+        text = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        raise DialFailed(text.lower()) from None
     except WSHandshakeError as error:
         status = f"HTTP {error.response.status.value}" if error.response is not None else "no HTTP"
         raise DialFailed(f"{status} instead of a relay's WebSocket at /relay") from None

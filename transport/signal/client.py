@@ -114,6 +114,7 @@ class SignalClient:
         self._link: _Link | None = None  # None: no stream is registered
         self._known: frozenset[PublicKey] | None = None
         self._last_fact: SignalConnected | SignalDisconnected | None = None
+        self._told = ""  # in the log: why the link is down
         self._log = logger.bind(signal=f"{self._host}:{self._port}")
         self.counters: Counter[str] = Counter()
 
@@ -127,7 +128,10 @@ class SignalClient:
                 retry_s = self._backoff.after_displacement(self._clock())
             else:
                 retry_s = self._backoff.after_failure(lived_s)
-            self._log.warning("signal link down", reason=ended.reason, retry_s=round(retry_s, 2))
+            # Every try is counted in the status; the log is told once.
+            level = "DEBUG" if ended.reason == self._told else "WARNING"
+            self._told = ended.reason
+            self._log.log(level, "signal link down", reason=ended.reason, retry_s=round(retry_s, 2))
             self._report(SignalDisconnected(url=self._url, reason=ended.reason, retry_s=retry_s))
             await asyncio.sleep(retry_s)
 
@@ -157,7 +161,7 @@ class SignalClient:
             if problem is not None:
                 return problem
             link.watchdog.heard(self._clock())
-            self._link = link
+            self._link, self._told = link, ""
             self._log.info("signal link up")
             self._report(SignalConnected(url=self._url))
             return await self._until_ended(link, stream)
@@ -319,9 +323,9 @@ class SignalClient:
 
     async def _status_of(self, stream: rpc.Stream) -> _Ended:
         code, details = (await stream.code()).name, await stream.details() or ""
-        return _Ended(
-            explain(code, details, self._host, self._port, self._unix_clock()), is_displacement(code, details)
-        )
+        greeted = self._link is not None
+        reason = explain(code, details, self._host, self._port, self._unix_clock(), greeted=greeted)
+        return _Ended(reason, is_displacement(code, details))
 
     def _roots(self) -> bytes | None:
         """Return whom to trust, read anew each time: an update of the system's roots then counts at once."""

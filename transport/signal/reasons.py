@@ -13,6 +13,7 @@ TLS_FAILURES = (
     ("Hostname Verification Check failed", "the server's certificate is not for {host}"),
     ("self signed certificate", "the server's certificate is signed by itself, not by a trusted authority"),
     ("unable to get local issuer certificate", "the server's certificate is not from a trusted authority"),
+    ("BAD_SIGNATURE", "the server's certificate is not from a trusted authority, though it names one"),
     ("WRONG_VERSION_NUMBER", "the server does not speak TLS; http:// would be the scheme for it"),
     ("Failed to create security handshaker", "the CA file holds no certificate in PEM"),
 )
@@ -23,7 +24,7 @@ NETWORK_FAILURES = (
     ("No route to host", "no route to it"),
     ("Network is unreachable", "no route to it"),
     ("Connection reset", "the connection was reset"),
-    ("Socket closed", "the connection was closed; if the server wants TLS, https:// is the scheme for it"),
+    ("Socket closed", "the connection was closed"),
     ("keepalive", "the connection went silent"),
     ("ping timeout", "the connection went silent"),
 )
@@ -34,8 +35,11 @@ def is_displacement(code: str, details: str) -> bool:
     return code == "UNKNOWN" and details == DISPLACED
 
 
-def explain(code: str, details: str, host: str, port: int, unix_s: float) -> str:
-    """Return one line for a status; `code` is its name, such as UNAVAILABLE."""
+def explain(code: str, details: str, host: str, port: int, unix_s: float, *, greeted: bool = False) -> str:
+    """Return one line for a status; `code` is its name, such as UNAVAILABLE.
+
+    `greeted`: the server had us registered, so that it speaks as we do.
+    """
     clock = datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
     for sign, text in TLS_FAILURES:
         if sign in details:
@@ -46,7 +50,8 @@ def explain(code: str, details: str, host: str, port: int, unix_s: float) -> str
         return "replaced: another client registered with our key; do two agents have it?"
     for sign, text in NETWORK_FAILURES:
         if sign in details:
-            return f"unreachable: {host}:{port}: {text}"
+            hint = "; if the server wants TLS, https:// is the scheme for it"
+            return f"unreachable: {host}:{port}: {text}{hint if sign == 'Socket closed' and not greeted else ''}"
     match code:
         case "UNAVAILABLE":
             return f"unreachable: {host}:{port}: {_last_part(details)}"

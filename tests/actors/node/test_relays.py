@@ -50,8 +50,9 @@ def opened(link: int, url: str = HOME) -> LinkOpened:
     return LinkOpened(link=link, instance_url=url, server_ip="192.0.2.7")
 
 
-def refused(link: int) -> LinkClosed:
-    return LinkClosed(link=link, reason="connection refused", was_open=False)
+def refused(link: int, url: str | None = None) -> LinkClosed:
+    reason = "connection refused" if url is None else f"{url}: connection refused"
+    return LinkClosed(link=link, reason=reason, was_open=False)
 
 
 def lost(link: int) -> LinkClosed:
@@ -195,8 +196,8 @@ def test_who_waits_is_told_why_and_when_it_is_over() -> None:
     bench.tell(wanted(url=FOREIGN))
     bench.mail(conn)
     [dial] = dials(bench)
-    bench.tell(refused(dial.link))
-    reason = f"the relay server {FOREIGN} is not reachable: connection refused"
+    bench.tell(refused(dial.link, FOREIGN))
+    reason = f"the relay server {FOREIGN} is not reachable: connection refused"  # names it once
     assert bench.mail(conn) == [PathHindered(peer=ALICE, by="server", reason=reason)]
     dial_after(bench)
     assert bench.mail(conn) == []  # the same reason again

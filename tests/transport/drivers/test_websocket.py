@@ -229,6 +229,14 @@ def test_nobody_listening_is_told() -> None:
     run(story)
 
 
+def test_no_route_is_told_in_the_words_of_the_system() -> None:
+    async def story() -> None:
+        with pytest.raises(DialFailed, match=r"^rel://255\.255\.255\.255:80: network is unreachable$"):
+            await Party(ALICE).connect("rel://255.255.255.255:80")
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("scheme", "answer", "says"),
     [
@@ -237,6 +245,7 @@ def test_nobody_listening_is_told() -> None:
         ("rel", b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP instead of a relay's WebSocket"),
         ("rel", b"", "closed the connection instead of answering"),
         ("rels", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does the server speak TLS"),
+        ("rels", b"", "the connection was reset; does the server speak TLS"),
     ],
 )
 def test_a_server_of_another_kind_is_told(scheme: str, answer: bytes, says: str) -> None:

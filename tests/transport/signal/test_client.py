@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 
 import pytest
+from loguru import logger
 
 from tests.transport.signal.ends import (
     PATIENCE_S,
@@ -283,6 +284,22 @@ def test_tls_on_one_side_only_is_told_as_that(scheme: str, tls: bool, told: str)
                 assert told in (await alice.next(SignalDisconnected)).reason
 
     asyncio.run(story())
+
+
+@on_a_loop
+async def test_each_reason_is_told_once_in_the_log_however_often_it_is_tried() -> None:
+    told: list[str] = []
+    handler = logger.add(lambda message: told.append(message.record["extra"]["reason"]), level="WARNING")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        alice = End(1, f"http://127.0.0.1:{port}")
+        async with running(alice):
+            for _ in range(3):
+                await alice.next(SignalDisconnected)
+    finally:
+        logger.remove(handler)
+    assert told == [f"unreachable: 127.0.0.1:{port}: nothing listens there (connection refused)"]
 
 
 @on_a_loop

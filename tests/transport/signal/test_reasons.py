@@ -24,6 +24,11 @@ VERIFY = "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000
             f"{VERIFY}CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate: OK",
             "not from a trusted authority",
         ),
+        (
+            "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1a000064:ECDSA routines:"
+            "OPENSSL_internal:BAD_SIGNATURE: certificate signature failure",
+            "not from a trusted authority, though it names one",
+        ),
         (f"{VERIFY}WRONG_VERSION_NUMBER: Invalid certificate verification context: OK", "http://"),
         (f"{VERIFY}SOMETHING_NEW", "SOMETHING_NEW"),
         (
@@ -62,6 +67,11 @@ def test_a_tls_failure_names_the_certificate_s_problem(details: str, told: str) 
 )
 def test_other_failures_say_what_was_seen(code: str, details: str, told: str) -> None:
     assert told in explain(code, details, "signal.test", 443, 0.0)
+
+
+def test_a_server_that_had_us_registered_is_not_suspected_of_tls() -> None:
+    reason = explain("UNAVAILABLE", f"{PREFIX}Socket closed", "signal.test", 443, 0.0, greeted=True)
+    assert reason == "unreachable: signal.test:443: the connection was closed"
 
 
 def test_only_the_spec_s_status_is_a_displacement() -> None:
