@@ -253,9 +253,13 @@ def _peers(snapshots: Sequence[Snapshot], now: float) -> Iterator[PeerReport]:
         if snapshot.packet is not None:
             tunnels |= {tunnel.peer: tunnel for tunnel in snapshot.packet.tunnels}
             searches |= {search.peer: search for search in snapshot.packet.ice}
+    unsignalled = any(link.role == "signal" and link.state != "connected" for link in _links(snapshots, now))
     for key in {*decided, *tunnels}:
         peer, fresh = decided.get(key, (None, False))
         found = _peer(key, peer, fresh, tunnels.get(key), now)
+        if unsignalled and found.state == "connecting":  # what follows may be the remote's, or only ours
+            reason = "; ".join(filter(None, ("the signal server is not connected", found.reason)))
+            found = msgspec.structs.replace(found, reason=reason)
         yield msgspec.structs.replace(found, direct=_direct(searches.get(key), now))
 
 

@@ -152,7 +152,7 @@ def make_directory(path: Path, user: Identity) -> None:
         _make_directory(path, user)
         _check_reachable(path.resolve(), user)
     except OSError as error:
-        hint = "run as root, or set another directory in [node]"
+        hint = f"{'run as root, or ' if os.geteuid() else ''}set another directory in [node]"
         raise DirectoryUnavailable(f"cannot make {path} {user.name}'s: {error.strerror}; {hint}") from None
 
 

@@ -82,6 +82,9 @@ def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
         except Unavailable as error:
             print(f"homing: {error}", file=sys.stderr)
             return 1
+        if held.user.uid == 0:
+            hint = "make a user homing (useradd --system homing), or name one at user in [node]"
+            logger.warning("what meets the network runs as root, if without its capabilities: {}", hint)
         return Supervisor(config, held, read_again, Notifier(os.environ)).run()
 
 
@@ -262,6 +265,8 @@ class Supervisor:
         except Exception as error:  # whatever is wrong with the file, the agent runs on
             logger.error("the configuration was not read again, the peers stay as they are: {}", error)
         else:
+            if changed := _changed_beside_peers(self._config, config):
+                logger.warning("what has changed in {} takes a restart", ", ".join(changed))
             self._config = msgspec.structs.replace(
                 self._config,
                 file=msgspec.structs.replace(self._config.file, peer=config.file.peer),
@@ -269,7 +274,8 @@ class Supervisor:
             )
             self._route(self._config)
             self._held.office.post(AGENT, bootstrap.settings_of(self._config))
-            logger.info("the configuration was read again: {} peers", len(config.file.peer))
+            count = len(config.file.peer)
+            logger.info("the configuration was read again: {} peer{}", count, "" if count == 1 else "s")
         self._notifier.ready("configuration read again")
 
     def _route(self, config: NodeConfig) -> None:
@@ -314,6 +320,18 @@ class Host:
         """Do it; what comes of it is told to AGENT as a fact."""
         self._supervisor.perform(message)
         return []
+
+
+def _changed_beside_peers(before: NodeConfig, after: NodeConfig) -> list[str]:
+    """Return the tables, [[peer]] aside, that are not what they were; the files that they name count too."""
+    was, now = msgspec.structs.asdict(before.file), msgspec.structs.asdict(after.file)
+    files = {
+        "node": (before.private_key, after.private_key),
+        "signal": (before.signal_ca, after.signal_ca),
+        "relay": ((before.relay_credentials, before.relay_ca), (after.relay_credentials, after.relay_ca)),
+    }
+    differ = {table for table in was if table != "peer" and was[table] != now[table]}
+    return [f"[{table}]" for table in sorted(differ | {table for table, (old, new) in files.items() if old != new})]
 
 
 def _clear(run_dir: Path) -> None:

@@ -71,6 +71,15 @@ def test_while_control_is_silent_packets_speak_for_themselves() -> None:
     assert only_peer(packet(NOW)).state == "connected"
 
 
+def test_without_the_signal_server_the_remote_is_not_blamed_alone() -> None:
+    waiting = peer(NOW, state="connecting", path=None, reason="the remote has not answered any offer (2 sent)")
+    away = only_peer(control(NOW, waiting, connected=False), packet(NOW, tunnel(NOW, path="")))
+    assert away.reason == "the signal server is not connected; the remote has not answered any offer (2 sent)"
+    there = only_peer(control(NOW, waiting), packet(NOW, tunnel(NOW, path="")))
+    assert there.reason == "the remote has not answered any offer (2 sent)"
+    assert "signal" not in only_peer(control(NOW, connected=False), packet(NOW)).reason
+
+
 def test_a_silent_process_is_named() -> None:
     found = report(supervisor(NOW), control(NOW, age_s=12.0), packet(NOW))
     assert found.problems == ("control-0 has been silent for 12 s: what it said is that old",)

@@ -146,6 +146,18 @@ def test_sighup_reads_the_peers_again(running: Agent) -> None:
     os.kill(running.pid("supervisor"), signal.SIGHUP)
     wait_until(lambda: running.status("packet")["packet"]["tunnels"] == [], "bob is forgotten")
     assert "10.99.0.2" not in running.space.run("ip", "route", "show", "dev", INTERFACE)
+    assert "takes a restart" not in running.logged()
+
+    running.config.write_text(running.config.read_text().replace('level = "info"', 'level = "debug"'))
+    (running.directory / "relay.secret").write_text("another one\n")
+    os.kill(running.pid("supervisor"), signal.SIGHUP)
+    wait_until(lambda: "what has changed in [log], [relay] takes a restart" in running.logged(), "the rest is told")
+
+
+def test_that_root_meets_the_network_is_told() -> None:
+    with agent(user="root") as one:
+        one.start()
+        wait_until(lambda: "runs as root" in one.logged(), "it is told")
 
 
 def test_with_servers_it_is_connected_to_both_as_an_unprivileged_user() -> None:
