@@ -9,12 +9,21 @@ import msgspec
 from actors.effects import Effect
 from actors.messages.node import SignalConnected, SignalDisconnected
 from config.keys import PublicKey
-from transport.signal.messages import AnswerReceived, OfferReceived, PostDescription
+from transport.signal.messages import (
+    AnswerReceived,
+    CandidateReceived,
+    OfferReceived,
+    PostCandidate,
+    PostDescription,
+)
+from wg.datagrams import Endpoint
 
 if TYPE_CHECKING:
+    from tests.actors.stories.ice_side import IceSide
     from tests.actors.stories.packet_side import FakeRelayLinks, FakeTunnels
 
 LATENCY_S = 0.015  # one way
+PORT = 51820
 PINGS_S = 3.0  # until a relay client in use knows its link for half-open
 
 
@@ -23,6 +32,7 @@ class Server:
 
     def __init__(self) -> None:
         self.up = True
+        self.mute = False  # it takes packets and delivers none
         self.logins: dict[PublicKey, int] = {}
 
 
@@ -40,6 +50,11 @@ class Network:
         self.servers = {url: Server() for url in relays}
         self.links: dict[PublicKey, FakeRelayLinks] = {}
         self.tunnels: dict[PublicKey, FakeTunnels] = {}
+        self.ice: dict[PublicKey, IceSide] = {}
+        self.addresses: dict[PublicKey, str] = {}
+        self.direct = True  # whether agents reach each other at all without a relay
+        self.cut: set[tuple[PublicKey, PublicKey]] = set()  # sender, receiver: no datagrams get through directly
+        self.cut_packets: set[tuple[PublicKey, PublicKey]] = set()  # the same, of WireGuard's; STUN passes
         self._perform: dict[PublicKey, Callable[[list[Effect]], None]] = {}
         self._signal: dict[PublicKey, Callable[[msgspec.Struct], None]] = {}
         self.signal_up = True
@@ -47,7 +62,7 @@ class Network:
         self.deaf: set[PublicKey] = set()  # whose links are half-open: what they send and should hear vanishes
         self.foreign: set[PublicKey] = set()  # who do not know our fields and echoes
         self.received: dict[tuple[PublicKey, PublicKey], list[float]] = {}  # receiver, sender -> arrivals of data
-        self.loss = 0.0  # of packets over the relay
+        self.loss = 0.0  # of packets
 
     def soon(self, call: Callable[[], None], trips: int = 1) -> None:
         """Call after so many one-way trips."""
@@ -60,9 +75,10 @@ class Network:
         key: PublicKey,
         tunnels: "FakeTunnels",
         links: "FakeRelayLinks",
+        ice: "IceSide",
         perform: Callable[[list[Effect]], None],
     ) -> None:
-        self.tunnels[key], self.links[key], self._perform[key] = tunnels, links, perform
+        self.tunnels[key], self.links[key], self.ice[key], self._perform[key] = tunnels, links, ice, perform
 
     def perform(self, key: PublicKey, effects: list[Effect]) -> None:
         if key in self._perform:
@@ -70,7 +86,7 @@ class Network:
 
     def detach(self, key: PublicKey) -> None:
         """The packet process died: its links end."""
-        del self.tunnels[key], self.links[key], self._perform[key]
+        del self.tunnels[key], self.links[key], self.ice[key], self._perform[key]
         for server in self.servers.values():
             if server.logins.pop(key, None) is not None:
                 self._tell_presence(server, key)
@@ -144,11 +160,48 @@ class Network:
 
         def arrive() -> None:
             link = server.logins.get(to)
-            if server.up and link is not None and to in self.tunnels and to not in self.deaf:
+            if server.up and not server.mute and link is not None and to in self.tunnels and to not in self.deaf:
                 self.tunnels[to].receive(sender, link, packet)
 
         if sender in server.logins and sender not in self.deaf and self.rng.random() >= self.loss:
             self.soon(arrive, trips=2)
+
+    # --- direct ---
+
+    def at_address(self, ip: str) -> PublicKey | None:
+        """Return whose address this is now."""
+        return next((key for key, address in self.addresses.items() if address == ip), None)
+
+    def readdress(self, key: PublicKey) -> None:
+        """Give this agent another address; what goes to the old one vanishes."""
+        network, _, host = self.addresses[key].rpartition(".")
+        self.addresses[key] = f"{network}.{int(host) + 100 if int(host) < 100 else int(host) - 100}"
+
+    def _passes(self, sender: PublicKey, receiver: PublicKey) -> bool:
+        return self.direct and (sender, receiver) not in self.cut and self.rng.random() >= self.loss
+
+    def send_stun(self, sender: PublicKey, to: Endpoint, datagram: bytes) -> None:
+        receiver, source = self.at_address(to.ip), Endpoint(self.addresses[sender], PORT)
+        if receiver is None or not self._passes(sender, receiver):
+            return
+
+        def arrive() -> None:
+            if receiver in self.ice:
+                self.ice[receiver].receive(source, datagram)
+
+        self.soon(arrive)
+
+    def carry_directly(self, sender: PublicKey, ip: str, packet: tuple[str, int]) -> None:
+        """Take one packet to whoever has this address."""
+        receiver, source = self.at_address(ip), self.addresses[sender]
+        if receiver is None or (sender, receiver) in self.cut_packets or not self._passes(sender, receiver):
+            return
+
+        def arrive() -> None:
+            if receiver in self.tunnels:
+                self.tunnels[receiver].receive(sender, source, packet)
+
+        self.soon(arrive)
 
     # --- signal ---
 
@@ -167,12 +220,19 @@ class Network:
         for tell in self._signal.values():
             tell(SignalConnected(url="http://signal.test"))
 
-    def post(self, sender: PublicKey, post: PostDescription) -> None:
+    def post(self, sender: PublicKey, post: PostDescription | PostCandidate) -> None:
         self.posts += 1
+        if isinstance(post, PostCandidate):
+            candidate = CandidateReceived(peer=sender, candidate=post.candidate, nonce=self.rng.randbytes(24))
+            self._hand_over(post.peer, candidate)
+            return
         received = OfferReceived if post.kind == "offer" else AnswerReceived
         said = post.description
         if sender in self.foreign:
             said = msgspec.structs.replace(said, homing=None)
         message = received(peer=sender, description=said, nonce=self.rng.randbytes(24))
-        if self.signal_up and post.peer in self._signal:
-            self.soon(lambda: self._signal[post.peer](message), trips=2)
+        self._hand_over(post.peer, message)
+
+    def _hand_over(self, to: PublicKey, message: msgspec.Struct) -> None:
+        if self.signal_up and to in self._signal:
+            self.soon(lambda: self._signal[to](message), trips=2)

@@ -1,35 +1,43 @@
 """Stand-ins for TUNNELS and RELAY_LINKS: WireGuard and the relay client reduced to what control is told of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from actors.addresses import PEERS, RELAYS, peer_addresses
 from actors.effects import Effect
 from actors.messages import packet
 from config.keys import PublicKey
-from tests.actors.stories.network import Network
+from tests.actors.stories.network import PORT, Network
 from wg import reports
-from wg.paths import RelayedPath
+from wg.paths import DirectPath, Path, RelayedPath
 
 SILENCE_S = 1.0
 REKEY_TIMEOUT = 5.0
+OTHER_PATH_WAIT = 1.0
 KEEPALIVE_S = 25.0
 Packet = tuple[str, int]  # initiation, response, keepalive, echo, answer, data; session or token
 
 
 @dataclass
 class Tunnel:
-    """One peer: a session, and the path that control chose."""
+    """One peer: a session, and the paths that control chose."""
 
-    path: RelayedPath | None = None
+    path: Path | None = None
+    standby: Path | None = None
+    led: dict[str, Path] = field(default_factory=dict)  # kind -> where it led last, for probes
     session: int = 0  # 0: none
     previous: int = 0  # still good for what is on its way
     offered: int = 0  # as responder: unproven until used
     initiated_at: float = -REKEY_TIMEOUT
-    heard_at: float | None = None
-    reported_at: float = -1.0
-    unheard_since: float | None = None
+    heard_at: dict[str, float] = field(default_factory=dict)  # by kind of path
+    reported_at: dict[str, float] = field(default_factory=dict)
+    unheard_since: dict[str, float] = field(default_factory=dict)
+    sent: int = 0  # data packets
+    taken: set[tuple[int, int]] = field(default_factory=set)  # of the remote's: session and number
+
+    def paths(self) -> list[Path]:
+        return [path for path in (self.path, self.standby) if path is not None]
 
 
 class FakeTunnels:
@@ -52,18 +60,15 @@ class FakeTunnels:
                     self._keep_alive(peer)
             case packet.RemovePeer(peer=peer):
                 self.tunnels.pop(peer, None)
-            case packet.SetPath(peer=peer, path=path, handshake_after_s=after_s):
-                assert path is None or isinstance(path, RelayedPath)
-                self.paths_set.append(message)
-                self.tunnels[peer].path = path
-                self.tunnels[peer].unheard_since = None
-                if path is not None and after_s is not None:
-                    self.network.call_at(now + after_s, lambda: self._handshake_if_needed(peer))
-            case packet.ProbePath(peer=peer, token=token):
-                if self.tunnels[peer].session:
-                    self._send(peer, ("echo", self.tunnels[peer].session), token)
-                else:
+                self.network.ice[self.key].agents.forget(peer)
+            case packet.SetPath(peer=peer):
+                self._set_path(message, now)
+            case packet.ProbePath(peer=peer, path=kind, token=token):
+                tunnel = self.tunnels[peer]
+                if not tunnel.session:
                     self._initiate(peer)
+                elif kind in tunnel.led:
+                    self._carry(peer, tunnel.led[kind], ("echo", tunnel.session), token)
             case packet.InitiateHandshake(peer=peer):
                 self._initiate(peer)
             case packet.TunnelsSnapshotWanted():
@@ -72,9 +77,26 @@ class FakeTunnels:
                 raise AssertionError(message)
         return []
 
+    def _set_path(self, wanted: packet.SetPath, now: float) -> None:
+        self.paths_set.append(wanted)
+        tunnel = self.tunnels[wanted.peer]
+        if wanted.path != tunnel.path:
+            tunnel.initiated_at = min(tunnel.initiated_at, now - REKEY_TIMEOUT + OTHER_PATH_WAIT)
+        tunnel.path, tunnel.standby, tunnel.unheard_since = wanted.path, wanted.standby, {}
+        tunnel.led |= {path.kind: path for path in tunnel.paths()}
+        after_s = wanted.handshake_after_s
+        if wanted.path is not None and after_s is not None:
+            self.network.call_at(now + after_s, lambda: self._handshake_if_needed(wanted.peer))
+
     def _snapshots(self) -> list[packet.TunnelSnapshot]:
         return [
-            packet.TunnelSnapshot(peer=peer, path=tunnel.path, heard_relayed_at=tunnel.heard_at)
+            packet.TunnelSnapshot(
+                peer=peer,
+                path=tunnel.path,
+                standby=tunnel.standby,
+                heard_relayed_at=tunnel.heard_at.get("relayed"),
+                heard_direct_at=tunnel.heard_at.get("direct"),
+            )
             for peer, tunnel in self.tunnels.items()
         ]
 
@@ -86,7 +108,8 @@ class FakeTunnels:
         elif not tunnel.session:
             self._initiate(peer)
         else:
-            self._send(peer, ("data", tunnel.session))
+            tunnel.sent += 1
+            self._send(peer, ("data", tunnel.session), tunnel.sent)
 
     # --- out ---
 
@@ -111,75 +134,86 @@ class FakeTunnels:
 
     def _send(self, peer: PublicKey, what: Packet, token: int = 0, *, watched: bool = True) -> None:
         tunnel = self.tunnels[peer]
-        if tunnel.path is None:
-            return
-        if watched and tunnel.unheard_since is None:
-            self._watch(peer, tunnel)
-        self._carry(peer, tunnel.path.link, what, token)
+        for path in tunnel.paths():
+            if watched and path.kind not in tunnel.unheard_since:
+                self._watch(peer, tunnel, path)
+            self._carry(peer, path, what, token)
 
-    def _watch(self, peer: PublicKey, tunnel: Tunnel) -> None:
-        tunnel.unheard_since = sent_at = self.network.clock()
-        path = tunnel.path
+    def _watch(self, peer: PublicKey, tunnel: Tunnel, path: Path) -> None:
+        tunnel.unheard_since[path.kind] = sent_at = self.network.clock()
 
         def look() -> None:
-            if tunnel.unheard_since == sent_at and path is not None and tunnel.path == path:
-                silent = reports.PathSilent(peer=peer, path="relayed", sent_at=sent_at, generation=path.generation)
+            if tunnel.unheard_since.get(path.kind) == sent_at and path in tunnel.paths():
+                generation = path.generation if isinstance(path, RelayedPath) else 0
+                silent = reports.PathSilent(peer=peer, path=path.kind, sent_at=sent_at, generation=generation)
                 self._tell(peer, "wg_watcher", silent)
 
         self.network.call_at(sent_at + SILENCE_S, look)
 
-    def _carry(self, peer: PublicKey, link: int, what: Packet, token: int = 0) -> None:
+    def _carry(self, peer: PublicKey, path: Path, what: Packet, token: int = 0) -> None:
+        labelled = (f"{what[0]}:{token}", what[1])
+        if isinstance(path, DirectPath):
+            self.network.carry_directly(self.key, path.ip, labelled)
+            return
         links = self.network.links.get(self.key)
-        url = links.url_of(link) if links is not None else None
+        url = links.url_of(path.link) if links is not None else None
         if url is not None:
-            self.network.carry(url, self.key, peer, (f"{what[0]}:{token}", what[1]))
+            self.network.carry(url, self.key, peer, labelled)
 
     # --- in ---
 
-    def receive(self, sender: PublicKey, link: int, arrived: Packet) -> None:
+    def receive(self, sender: PublicKey, via: int | str, arrived: Packet) -> None:
+        """Take what came over this link, or from this address."""
         tunnel = self.tunnels.get(sender)
         if tunnel is None:
             return
-        (kind, token), session = arrived[0].split(":"), arrived[1]
-        now, completed = self.network.clock(), None
-        if kind == "initiation":
+        back: Path = RelayedPath(link=via, generation=0) if isinstance(via, int) else DirectPath(ip=via, port=PORT)
+        (what, token), session = arrived[0].split(":"), arrived[1]
+        completed: Literal["initiator", "responder"] | None = None
+        if what == "initiation":
             tunnel.offered = session
-            self._carry(sender, link, ("response", session))
+            self._carry(sender, back, ("response", session))
             return
-        if kind == "response":
+        if what == "response":
             tunnel.previous, tunnel.session, completed = tunnel.session, session, "initiator"
             self._send(sender, ("keepalive", session), watched=False)
         elif session == tunnel.offered != tunnel.session:
             tunnel.previous, tunnel.session, completed = tunnel.session, session, "responder"
         elif session not in (tunnel.session, tunnel.previous):
             return  # a session that is gone
-        tunnel.heard_at, tunnel.unheard_since = now, None
-        generation = self.network.links[self.key].generation_on(sender, link)
-        if completed is not None:
-            self._tell(
-                sender,
-                "wg_watcher",
-                reports.HandshakeCompleted(
-                    peer=sender,
-                    path="relayed",
-                    role="initiator" if completed == "initiator" else "responder",
-                    rtt_s=0.06 if completed == "initiator" else None,
-                    generation=generation,
-                ),
-            )
-        if now - tunnel.reported_at >= 1.0:
-            tunnel.reported_at = now
-            heard = reports.PathHeard(peer=sender, path="relayed", heard_at=now, generation=generation)
-            self._tell(sender, "wg_watcher", heard)
-        if kind == "echo" and self.key not in self.network.foreign:
-            self._carry(sender, link, ("answer", session), int(token))
-        elif kind == "answer":
+        if isinstance(back, DirectPath) and isinstance(tunnel.path, DirectPath):
+            tunnel.led["direct"] = tunnel.path = back  # it roams
+        self._credit(sender, tunnel, back, completed)
+        if what == "echo" and self.key not in self.network.foreign:
+            self._carry(sender, back, ("answer", session), int(token))
+        elif what == "answer":
             answered = reports.EchoAnswered(
-                peer=sender, path="relayed", token=int(token), rtt_s=0.06, generation=generation
+                peer=sender, path=back.kind, token=int(token), rtt_s=0.06, generation=self._generation(sender, back)
             )
             self._tell(sender, "wg_watcher", answered)
-        elif kind == "data":
-            self.network.received.setdefault((self.key, sender), []).append(now)
+        elif what == "data" and (session, int(token)) not in tunnel.taken:
+            tunnel.taken.add((session, int(token)))
+            self.network.received.setdefault((self.key, sender), []).append(self.network.clock())
+
+    def _credit(
+        self, sender: PublicKey, tunnel: Tunnel, back: Path, completed: Literal["initiator", "responder"] | None
+    ) -> None:
+        now, generation = self.network.clock(), self._generation(sender, back)
+        tunnel.heard_at[back.kind] = now
+        tunnel.unheard_since.pop(back.kind, None)
+        if completed is not None:
+            rtt_s = 0.06 if completed == "initiator" else None
+            done = reports.HandshakeCompleted(
+                peer=sender, path=back.kind, role=completed, rtt_s=rtt_s, generation=generation
+            )
+            self._tell(sender, "wg_watcher", done)
+        if now - tunnel.reported_at.get(back.kind, -1.0) >= 1.0:
+            tunnel.reported_at[back.kind] = now
+            heard = reports.PathHeard(peer=sender, path=back.kind, heard_at=now, generation=generation)
+            self._tell(sender, "wg_watcher", heard)
+
+    def _generation(self, sender: PublicKey, back: Path) -> int:
+        return self.network.links[self.key].generation_on(sender, back.link) if isinstance(back, RelayedPath) else 0
 
     def _tell(self, peer: PublicKey, actor: str, report: reports.Report) -> None:
         address = getattr(peer_addresses(peer), actor)

@@ -25,6 +25,7 @@ from actors.node.signal import Signal
 from actors.node.status import Status
 from actors.peer.wiring import make_peer
 from config.keys import PublicKey, encode_key
+from tests.actors.stories.ice_side import IceSide
 from tests.actors.stories.network import Network
 from tests.actors.stories.packet_side import FakeRelayLinks, FakeTunnels
 from transport.signal import messages as signal
@@ -90,7 +91,7 @@ class FakeSignalLink:
         self._node = node
 
     def handle(self, message: Any, now: float) -> list[Effect]:
-        if isinstance(message, signal.PostDescription):
+        if isinstance(message, signal.PostDescription | signal.PostCandidate):
             self._node.world.network.post(self._node.key, message)
         return []
 
@@ -101,6 +102,7 @@ class Node:
     def __init__(self, world: "World", name: str, key: PublicKey, relays: tuple[str, ...]) -> None:
         self.world, self.name, self.key, self.relays = world, name, key, relays
         self.peers: tuple[process.PeerSettings, ...] = ()
+        self.ice = world.ice
         self.incarnation = 0
         self.processes: dict[str, Process] = {}
         self._fifo_until: dict[tuple[str, str], float] = {}
@@ -116,8 +118,9 @@ class Node:
         made = self.processes[PACKET] = Process(PACKET, self.incarnation)
         tunnels = FakeTunnels(self.key, self.world.network, self.world.rng)
         links = FakeRelayLinks(self.key, self.world.network, tunnels)
-        self.world.network.attach(self.key, tunnels, links, lambda effects: self.perform(made, "driver", effects))
-        made.actors = {"tunnels": tunnels, "relay_links": links}
+        ice = IceSide(self.key, self.world.network, self.world.rng)
+        self.world.network.attach(self.key, tunnels, links, ice, lambda effects: self.perform(made, "driver", effects))
+        made.actors = {"tunnels": tunnels, "relay_links": links, "ice_agents": ice}
 
     def _spawn_control(self) -> None:
         self.incarnation += 1
@@ -173,6 +176,7 @@ class Node:
             entropy=self.world.rng.randbytes,
             first_generation=WALL_MS + int(self.world.now * 1000),
             listen_port=51820,
+            ice=self.ice,
         )
         control.actors |= machines
         for actor in machines:
@@ -284,7 +288,8 @@ class Node:
 class World:
     """Agents, relay servers, a signal server, one clock."""
 
-    def __init__(self, seed: int = 0, relays: tuple[str, ...] = ("rel://relay.test:80",)) -> None:
+    def __init__(self, seed: int = 0, relays: tuple[str, ...] = ("rel://relay.test:80",), *, ice: bool = False) -> None:
+        self.ice = ice
         self.rng, self.now, self.timer_id = Random(seed), 1000.0, 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
@@ -303,6 +308,7 @@ class World:
             Node(self, f"node{index}", key, self._relays if relays is None else relays)
             for index, key in enumerate(keys)
         ]
+        self.network.addresses = {node.key: f"192.0.2.{number}" for number, node in enumerate(self.nodes, 1)}
         for node in self.nodes:
             node.peers = tuple(
                 process.PeerSettings(peer=other.key, name=other.name, allowed_ips=())

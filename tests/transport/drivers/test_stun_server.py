@@ -155,7 +155,7 @@ def test_a_stun_port_in_use_is_told_in_one_line() -> None:
 def test_a_stun_port_that_is_none_is_told(port: str) -> None:
     result = really("relay", "--exposed-url", "rel://r", "--stun-port", port, env=ENVIRONMENT)
     assert result.code == 2
-    assert f"--stun-port {port}: 1 to 65535 would do, 0 for none" in result.error
+    assert f"--stun-port {port}: 0 to 65535 would do" in result.error
 
 
 # --- with coturn ---
