@@ -272,8 +272,10 @@ def _through(gates: tuple[Gate, ...], inside: list[tuple[str, int]], rng: random
     """Tell each router of the endpoints behind it; return what they look like after the last, if that is known."""
     for gate in gates:
         gate.held = assign_ports(gate.nat, inside, rng)
-        if has_fixed_ports(gate.nat) and gate.uplink.address is not None:
-            inside = [(gate.uplink.address, held.external_port) for held in gate.held]
-        elif translates(gate.nat):
-            inside = []
+        if not translates(gate.nat):
+            continue
+        # A port that is kept for every remote is known beforehand too.
+        known = has_fixed_ports(gate.nat) or gate.nat.port_preserving
+        address = gate.uplink.address
+        inside = [(address, held.external_port) for held in gate.held] if known and address is not None else []
     return inside
