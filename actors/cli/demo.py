@@ -19,9 +19,9 @@ TRANSFER_S = 4.0
 STEPS = (
     ("link_opened", "relays", "relay server reached: {instance_url}"),
     ("signal_connected", "signal", "signal server reached: {url}"),
-    ("post_description", "signal_link", "{kind} sent to {peer:.8}"),
-    ("offer_received", "offer_listener", "offer of {peer:.8} received"),
-    ("relayed_opened", "relay_worker", "relayed connection to {peer:.8} is open"),
+    ("post_description", "signal_link", "{kind} sent to {other}"),
+    ("offer_received", "offer_listener", "offer of {other} received"),
+    ("relayed_opened", "relay_worker", "relayed connection to {other} is open"),
     ("handshake_completed", "wg_watcher", "WireGuard handshake completed ({role})"),
     ("path_proven", "conn", "path proven: {path}"),
 )
@@ -121,11 +121,13 @@ class Demo:
         if self._quiet:
             return
         told = set()
+        (other,) = (one.name for one in pair.ends if one is not end)
         for record in pair.trace_records(end, since_s=boot_time() - started_at):
             for tag, actor, words in STEPS:
                 if record["type"] == tag and record["to"].rpartition("/")[2] == actor and words not in told:
                     told.add(words)
-                    self._tell(f"{record['at'] - started_at:5.2f} s  {end.name:5}  {words.format(**record['fields'])}")
+                    step = words.format(**record["fields"], other=other)
+                    self._tell(f"{record['at'] - started_at:5.2f} s  {end.name:5}  {step}")
 
     def _heading(self, text: str) -> None:
         if not self._quiet:
