@@ -24,10 +24,12 @@ STEPS = (
     ("relayed_opened", "relay_worker", "relayed connection to {other} is open"),
     ("handshake_completed", "wg_watcher", "WireGuard handshake completed ({role})"),
     ("path_proven", "conn", "path proven: {path}"),
+    ("ice_pair_proven", "ice_worker", "ICE found a direct path: {local} -> {remote_kind} {path[ip]}:{path[port]}"),
 )
 
-# The mail that tells the story of a lost relay.
+# The mail that tells the story of a lost path.
 STORY = (
+    *("ice_pair_doubtful", "ice_doubtful", "ice_agent_ended", "ice_lost", "distress"),
     *("link_closed", "relayed_closed", "relay_lost", "path_lost", "path_dead", "path_doubtful", "send_offer"),
     *("open_link", "link_opened", "open_relayed", "open_on_link", "relayed_opened", "relay_ready", "set_path"),
     *("watch_path", "probe_path", "echo_answered", "handshake_completed", "path_proven", "path_ready"),
@@ -81,10 +83,16 @@ class Demo:
         self._heading("Two agents start")
         pair.start_flows()
         started_at = pair.start_agents()
-        up_s = pair.first_reply_at() - started_at
+        first_at = pair.first_reply_at()
+        up_s = first_at - started_at
+        direct_at = pair.direct_at(started_at)
         for end in pair.ends:
             self._steps(pair, end, started_at)
         self._tell(f"first reply through the tunnel {up_s:.2f} s after both agents were started")
+        direct_s = None if direct_at is None else direct_at - started_at
+        lost = pair.lost_since(first_at)
+        if direct_s is not None:
+            self._tell(f"direct path proven at both ends after {direct_s:.2f} s; packets lost on the way: {lost}")
 
         self._heading("Traffic")
         rtt_ms = pair.ping_ms()
@@ -97,24 +105,31 @@ class Demo:
             self._tell(pair.status_text(end))
         path = pair.path(pair.alice)
 
+        self._heading("The direct path is cut: nothing passes between the two NATs any more")
+        cut_at = pair.cut_direct_path()
+        cut_outage_s = pair.wait_recovered(cut_at)
+        self._tell(f"over the relay again: longest silence between packets {cut_outage_s:.2f} s")
+        self._story(pair, cut_at)
+
         self._heading("The relay server is killed and started again at once")
         killed_at = pair.restart_relay()
         outage_s = pair.wait_recovered(killed_at)
         self._tell(f"recovered by itself: longest silence between packets {outage_s:.2f} s")
-
-        self._heading("The mail that did it, at alice (homing trace)")
-        self._tell(pair.trace_text(pair.alice, since_s=boot_time() - killed_at + 0.5, types=STORY))
+        self._story(pair, killed_at)
 
         self._heading("Both agents stop")
         codes = pair.stop_agents()
         self._tell(f"exit codes {codes[0]} and {codes[1]}")
         return {
             "up_s": round(up_s, 3),
+            "direct_s": None if direct_s is None else round(direct_s, 3),
+            "packets_lost_at_upgrade": lost,
             "path": path,
             "rtt_ms": round(rtt_ms, 3),
             "transfer_mbit_s": round(transfer_mbit_s, 1),
+            "direct_cut_outage_s": round(cut_outage_s, 3),
             "relay_restart_outage_s": round(outage_s, 3),
-            "ok": path == "relayed" and codes == [0, 0],
+            "ok": path == "direct" and codes == [0, 0],
         }
 
     def _steps(self, pair: Pair, end: End, started_at: float) -> None:
@@ -128,6 +143,10 @@ class Demo:
                     told.add(words)
                     step = words.format(**record["fields"], other=other)
                     self._tell(f"{record['at'] - started_at:5.2f} s  {end.name:5}  {step}")
+
+    def _story(self, pair: Pair, fault_at: float) -> None:
+        self._tell("the mail that did it, at alice (homing trace):")
+        self._tell(pair.trace_text(pair.alice, since_s=boot_time() - fault_at + 0.5, types=STORY))
 
     def _heading(self, text: str) -> None:
         if not self._quiet:

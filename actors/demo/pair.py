@@ -315,6 +315,35 @@ class Pair:
             raise PairFailed(f"no reply through the tunnel after {limit_s:.0f} s\n{self.logs()}")
         return float(at)
 
+    def direct_at(self, started_at: float, limit_s: float = 10.0) -> float | None:
+        """Wait until both ends have proven the direct path; return when the later one had, None: not in time."""
+        end_at = boot_time() + limit_s
+        while boot_time() < end_at:
+            found = [self._proven_direct_at(end, started_at) for end in self.ends]
+            if all(at is not None for at in found):
+                return max(at for at in found if at is not None)
+            time.sleep(0.2)
+        return None
+
+    def _proven_direct_at(self, end: End, started_at: float) -> float | None:
+        records = self.trace_records(end, since_s=boot_time() - started_at)
+        proven = (
+            record["at"]
+            for record in records
+            if record["type"] == "path_proven" and record["fields"].get("path") == "direct"
+        )
+        return min(proven, default=None)
+
+    def lost_since(self, at: float) -> int:
+        """Return how many of the numbered packets that were sent since then never arrived, both ways."""
+        return sum(int(self.ask_flow(end, f"lost {at}", 5.0) or 0) for end in self.ends)
+
+    def cut_direct_path(self) -> float:
+        """Have the hub, which is the internet, pass nothing on between the two NATs any more, and return when."""
+        cut_at = boot_time()
+        self.hub.exec("sysctl", "-qw", "net.ipv4.ip_forward=0")
+        return cut_at
+
     def outage_since(self, fault_at: float) -> float:
         """Return the outage from 10 s before the fault until now (recovery.md section 3): the larger direction's."""
         now = boot_time()

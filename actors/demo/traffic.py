@@ -5,6 +5,7 @@ input, a line each, and answers each with one JSON line before it takes the next
 
     first             the time (CLOCK_BOOTTIME, s) at which the first reply came; waits for it
     arrivals FROM     the arrival times since FROM
+    lost FROM         how many of the packets between the first and the last that arrived since FROM never came
 
 `sink` receives one TCP stream and prints its bytes and seconds, `source` sends one for some seconds.
 """
@@ -18,6 +19,7 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 
 PERIOD_S = 0.02
 NUMBERS = struct.Struct("!QQ")  # own number; newest number heard from the other end, 0: none
@@ -41,6 +43,12 @@ def longest_gap(arrivals: list[float], start: float, end: float) -> float:
     return gap if gap > WRITTEN_ZERO_S else 0.0
 
 
+def lost(arrivals: Iterable[tuple[float, int]], start: float) -> int:
+    """Return how many numbers are missing between the least and the greatest that arrived since `start`."""
+    numbers = {number for at, number in arrivals if at >= start}
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+
+
 class Flow:
     """One end of the numbered packets."""
 
@@ -54,7 +62,7 @@ class Flow:
         self._number = 0
         self._heard = 0
         self._first_reply_at: float | None = None
-        self._arrivals: deque[float] = deque(maxlen=KEPT)
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=KEPT)  # with the packet's number
 
     def run(self) -> None:
         """Send, note and answer until standard input ends."""
@@ -71,7 +79,9 @@ class Flow:
                 if command[0] == "first":
                     waiting_for_first = True
                 elif command[0] == "arrivals":
-                    print(json.dumps([at for at in self._arrivals if at >= float(command[1])]), flush=True)
+                    print(json.dumps([at for at, _ in self._arrivals if at >= float(command[1])]), flush=True)
+                elif command[0] == "lost":
+                    print(json.dumps(lost(self._arrivals, float(command[1]))), flush=True)
             if waiting_for_first and self._first_reply_at is not None:
                 waiting_for_first = False
                 print(json.dumps(self._first_reply_at), flush=True)
@@ -99,7 +109,7 @@ class Flow:
             now = boot_time()
             if answered and self._first_reply_at is None:
                 self._first_reply_at = now
-            self._arrivals.append(now)
+            self._arrivals.append((now, number))
 
 
 def sink(local: tuple[str, int]) -> None:

@@ -209,6 +209,7 @@ class Guard:
             return self._forget_upgrade()
         if self._upgrade_at is not None:
             return []
+        self._searched_at = now
         return self._upgrade(now + FIRST_SEARCH_S)  # what the last offers began may still come to something
 
     def _on_ice_lost(self, lost: IceLost, now: float) -> list[Effect]:

@@ -17,9 +17,9 @@ Without traffic the path is silent between keepalives, and probed after two of t
 what is left is the age of the last handshake (signal spec 8.6).
 
 The path that stands by is watched as well.  A relayed connection beside a direct path carries nothing, so it is probed
-every 20 s (ours alone, for a foreign peer would roam to it).  A direct path that stands by is doubtful, so it is probed
-until that is settled.  A new or doubtful direct path between ours is proven by an answered echo only, since what is
-heard on it says nothing of the way there.
+every 20 s (ours alone, for a foreign peer would roam to it).  A direct path that stands by is doubtful, and packets go
+both ways.  A new or doubtful direct path between ours is proven by an answered echo only, since what is heard on it
+says nothing of the way there.  Where there is another path beside, there is time for more echoes before the verdict.
 """
 
 from collections.abc import Callable
@@ -41,10 +41,12 @@ LATE_S = 0.5  # a timer later than this was starved, and so may be the answer th
 ECHO_WAITS_S = (0.3, 0.6)  # after the first echo, and after each further one
 ECHOES = 3
 MAX_MORE_ECHOES = 3
+MAX_ECHOES = 13  # remembered
 LAST_WAIT_S = (0.3, 0.6)  # least and most after the last echo; three round trips in between
 HANDSHAKE_WAIT_S = 5.0  # REKEY_TIMEOUT of the whitepaper
 HANDSHAKES = 2
 LAST_HANDSHAKE_WAIT_S = 2.0
+PATIENT_ECHOES = 5  # with one packet in five lost each way, all of them are once in 165 times
 STANDBY_S = 20.0  # from what was heard on a standby to its next probe
 STANDBY_WAITS_S = (1.0, 1.5, 2.0)  # after its echoes, and after each further one: dead 5 s later, or 11 s if it loses
 
@@ -83,6 +85,7 @@ class PathWatch:
         self._kind, self._remote = kind, remote
         self._more_echoes = 0  # that this path's loss has taught us to send
         self._fruitless = 0  # incarnations in a row that were never proven
+        self.beside = False  # the other path is watched too
         self.due_at: float | None = None
         self.state: State = Unwatched()
 
@@ -182,7 +185,8 @@ class PathWatch:
                 return []  # on_due looks at what was heard until then
             case Probing():
                 if not round_trip and self._kind == "direct" and state.watch.role == "standby":
-                    return []
+                    self.state = replace(state, heard_at=max(state.heard_at, heard_at))
+                    return []  # the way there may be cut
                 more = 1 if state.probes.sent > 1 else -1
                 self._more_echoes = min(max(self._more_echoes + more, 0), MAX_MORE_ECHOES)
                 proven = [self._proven(state.watch, heard_at)] if state.doubtful else []
@@ -225,20 +229,20 @@ class PathWatch:
             case _:
                 return []  # probed already, or nothing to probe
 
-    def _probe_from(self, first_at: float, why: str, now: float, *, doubtful: bool = False) -> list[Effect]:
+    def _probe_from(self, first_at: float, why: str, now: float, *, in_doubt: bool = False) -> list[Effect]:
         state = self.state
         assert isinstance(state, Proven | Probing), state
         if not self._remote.probing or (state.watch.role == "standby" and not self._remote.ours):
             return []  # the age of the handshake decides alone, or nothing can be asked
-        self.state = Probing(state.watch, state.heard_at, Probes(first_at), doubtful=doubtful, why=why)
+        self.state = Probing(state.watch, state.heard_at, Probes(first_at), in_doubt, why)
         self.due_at = first_at
         return self.on_due(now) if first_at <= now else []
 
     def _doubt_at_once(self, why: str, now: float) -> list[Effect]:
         state = self.state
-        if isinstance(state, Probing) and state.doubtful and self._kind == "direct":
+        if self._kind == "direct" and isinstance(state, Probing) and state.doubtful:
             return []  # its series goes on
-        return self._probe_from(now, why, now, doubtful=True)
+        return self._probe_from(now, why, now, in_doubt=True)
 
     # --- time ---
 
@@ -280,7 +284,7 @@ class PathWatch:
 
     def _on_probing_due(self, state: Probing, now: float) -> list[Effect]:
         sent, late = state.probes.sent, state.probes.sent > 0 and now > state.probes.due_at + LATE_S
-        needed = ECHOES + self._more_echoes if self._remote.ours else HANDSHAKES
+        needed = self._needed(state, now)
         if sent >= needed and not late:
             return self._die(state.watch, f"{state.why}, and {sent} probes went unanswered", now)
         wait_s = self._wait_s(state.watch.role, min(sent + 1, needed), needed)
@@ -289,6 +293,15 @@ class PathWatch:
         if self.state.doubtful and not state.doubtful:
             effects.append(self._doubtful(state.watch, f"{state.why}, and a probe went unanswered"))
         return effects
+
+    def _needed(self, state: Probing, now: float) -> int:
+        """Return how many probes unanswered are evidence."""
+        if not self._remote.ours:
+            return HANDSHAKES
+        if not self.beside:
+            return ECHOES + self._more_echoes
+        # What is heard says that the path loses packets; or the way there is cut, which the remote will find out.
+        return PATIENT_ECHOES + self._more_echoes + (PATIENT_ECHOES if now - state.heard_at < FRESH_S else 0)
 
     def _wait_s(self, role: Role, sent: int, needed: int) -> float:
         """Return how long to wait after that many probes of a series."""
@@ -311,7 +324,7 @@ class PathWatch:
         if ours is not False:
             token = int.from_bytes(self._remote.entropy(8), "big") % MAX_TOKEN
             effects.append(TUNNELS.send(ProbePath(peer=peer, path=watch.path, token=token)))
-            tokens = (*tokens, token)[-(ECHOES + MAX_MORE_ECHOES) :]
+            tokens = (*tokens, token)[-MAX_ECHOES:]
         if watch.role == "in_use" and (not ours or probes.sent > 0):
             effects.append(TUNNELS.send(InitiateHandshake(peer=peer)))
         return effects, Probes(due_at, probes.sent + 1, tokens)

@@ -60,7 +60,7 @@ class WgWatcher:
         }
         self._in_use: PathKind | None = None
         self._due_at: float | None = None  # of WatchDue
-        self._traffic = Traffic()  # on the path in use
+        self._traffic = Traffic()  # on whichever path is in use
         self._traffic_told_at = float("-inf")
         self._ice_in_use: bool | None = None  # as the ICE agent was told; None: not told
 
@@ -124,9 +124,10 @@ class WgWatcher:
         if wanted.path is not None:
             roles[wanted.path] = (wanted.generation, "in_use")
         if wanted.path != self._in_use:
-            self._in_use, self._traffic, self._ice_in_use = wanted.path, Traffic(), None
+            self._in_use, self._ice_in_use = wanted.path, None
         effects: list[Effect] = []
         for kind, path in self._paths.items():
+            path.beside = len(roles) > 1
             if kind not in roles:
                 path.end()
                 continue

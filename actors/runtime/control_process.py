@@ -119,6 +119,7 @@ class ControlProcess:
             entropy=os.urandom,
             first_generation=int(clock.unix_now() * 1000),
             listen_port=self._told.listen_port,
+            ice=self._told.config.file.ice.enabled,
         )
 
     def _on_drain(self, reason: str) -> None:

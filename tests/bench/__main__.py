@@ -12,6 +12,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "relay_restart": lambda: agent.relay(agent.RUNS),
     "control": lambda: agent.control(agent.RUNS),
     "packet": lambda: agent.packet(agent.RUNS),
+    "direct": lambda: agent.direct(agent.RUNS),
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,

@@ -1,6 +1,6 @@
 """Two whole agents behind NATs: time to the first reply, outages after faults, memory.
 
-python -m tests.bench.agent [up|relay|control|packet|memory ...] [--runs N]
+python -m tests.bench.agent [up|relay|control|packet|direct|memory ...] [--runs N]
 """
 
 import argparse
@@ -23,6 +23,7 @@ RUNS = 10
 PROVEN_S = 12.0  # between faults: the flow from 10 s before the fault is part of the measurement
 WATCH_S = 8.0  # after a fault that should not be felt
 IDLE_S = 60.0
+RELAY_ONLY = "\n[ice]\nenabled = false\n"  # settings: what the relay's end does is not to be hidden by a direct path
 
 # What the agent's processes import, as groups whose cost can be told apart.
 IMPORTS = (
@@ -62,6 +63,33 @@ def packet(runs: int) -> dict[str, Any]:
     return {
         "packet_killed_outage_s": _faults(runs, _to_child("packet", signal.SIGKILL), felt=True),
         "packet_hung_outage_s": _faults(runs, _to_child("packet", signal.SIGSTOP), felt=True),
+    }
+
+
+def direct(runs: int) -> dict[str, Any]:
+    """From both agents' start to the direct path; then control is killed, and then the direct path is cut."""
+    up_s: list[float] = []
+    lost = []
+    control_killed: list[float] = []
+    cut: list[float] = []
+    for _ in range(runs):
+        with Pair("bench") as pair:
+            pair.start_servers()
+            pair.start_flows()
+            started_at = pair.start_agents()
+            first_at = pair.first_reply_at()
+            direct_at = pair.direct_at(started_at)
+            assert direct_at is not None, pair.logs()
+            up_s.append(direct_at - started_at)
+            time.sleep(1.0)
+            lost.append(pair.lost_since(first_at))
+            control_killed += _outages(pair, 1, _to_child("control-0", signal.SIGKILL), felt=False)
+            cut += _outages(pair, 1, Pair.cut_direct_path, felt=True)
+    return {
+        "direct_s": spread(up_s),
+        "packets_lost_at_upgrade": lost,
+        "control_killed_while_direct_outage_s": spread(control_killed),
+        "direct_cut_outage_s": spread(cut),
     }
 
 
@@ -118,8 +146,8 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 @contextmanager
 def _running() -> Iterator[Pair]:
-    """Give a pair whose tunnel is up and carries the measuring traffic."""
-    with Pair("bench") as pair:
+    """Give a pair whose tunnel is up over the relay and carries the measuring traffic."""
+    with Pair("bench", settings=RELAY_ONLY) as pair:
         pair.start_servers()
         pair.start_flows()
         pair.start_agents()
@@ -138,18 +166,22 @@ def _to_child(process: str, how: signal.Signals) -> Callable[[Pair], float]:
 
 
 def _faults(runs: int, fault: Callable[[Pair], float], *, felt: bool) -> dict[str, Any]:
-    outages = []
     with _running() as pair:
-        for _ in range(runs):
-            time.sleep(PROVEN_S)
-            fault_at = fault(pair)
-            if not felt:
-                time.sleep(WATCH_S)
-            outages.append(pair.wait_recovered(fault_at))
-    return spread(outages)
+        return spread(_outages(pair, runs, fault, felt=felt))
 
 
-FIGURES = {"up": up, "relay": relay, "control": control, "packet": packet, "memory": memory}
+def _outages(pair: Pair, runs: int, fault: Callable[[Pair], float], *, felt: bool) -> list[float]:
+    outages = []
+    for _ in range(runs):
+        time.sleep(PROVEN_S)
+        fault_at = fault(pair)
+        if not felt:
+            time.sleep(WATCH_S)
+        outages.append(pair.wait_recovered(fault_at))
+    return outages
+
+
+FIGURES = {"up": up, "relay": relay, "control": control, "packet": packet, "direct": direct, "memory": memory}
 
 
 def main() -> None:

@@ -30,10 +30,13 @@ def test_the_demo_reports_its_figures_and_leaves_nothing_behind() -> None:
     assert demo.returncode == 0, err
     figures = json.loads(out)
     assert figures["ok"] is True
-    assert figures["path"] == "relayed"
+    assert figures["path"] == "direct"
+    assert figures["direct_s"] > 0
+    assert figures["packets_lost_at_upgrade"] == 0
     assert 0 < figures["rtt_ms"] < 1000
     assert figures["transfer_mbit_s"] > 0
     assert figures["up_s"] > 0
+    assert figures["direct_cut_outage_s"] > 0
     assert figures["relay_restart_outage_s"] > 0  # the fault was real: it was felt
     assert leftovers(demo.pid) == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.demo.traffic import PERIOD_S, longest_gap
+from actors.demo.traffic import PERIOD_S, longest_gap, lost
 
 
 def every(period_s: float, start: float, end: float) -> list[float]:
@@ -30,3 +30,9 @@ def test_silence_at_the_end_and_no_arrival_at_all_count() -> None:
 
 def test_what_came_before_the_window_does_not_hide_a_gap() -> None:
     assert longest_gap([0.0, 1.0], 5.0, 10.0) == pytest.approx(5.0 - PERIOD_S)
+
+
+def test_what_never_came_is_lost_whatever_the_order() -> None:
+    assert lost([(1.0, 7), (1.1, 9), (1.2, 8), (1.3, 8), (1.4, 12)], 0.0) == 2
+    assert lost([(1.0, 7), (1.1, 9)], 1.05) == 0
+    assert lost([], 0.0) == 0

@@ -1,5 +1,6 @@
 """Stand-ins for TUNNELS and RELAY_LINKS: WireGuard and the relay client reduced to what control is told of them."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -16,6 +17,7 @@ SILENCE_S = 1.0
 REKEY_TIMEOUT = 5.0
 OTHER_PATH_WAIT = 1.0
 KEEPALIVE_S = 25.0
+Role = Literal["initiator", "responder"]
 Packet = tuple[str, int]  # initiation, response, keepalive, echo, answer, data; session or token
 
 
@@ -27,14 +29,21 @@ class Tunnel:
     standby: Path | None = None
     led: dict[str, Path] = field(default_factory=dict)  # kind -> where it led last, for probes
     session: int = 0  # 0: none
-    previous: int = 0  # still good for what is on its way
+    former: deque[int] = field(default_factory=lambda: deque(maxlen=3))  # still good for what is on its way
+    asked: int = 0  # as initiator: waits for its response
     offered: int = 0  # as responder: unproven until used
+    taken_initiation: int = 0  # the last
     initiated_at: float = -REKEY_TIMEOUT
     heard_at: dict[str, float] = field(default_factory=dict)  # by kind of path
     reported_at: dict[str, float] = field(default_factory=dict)
     unheard_since: dict[str, float] = field(default_factory=dict)
     sent: int = 0  # data packets
     taken: set[tuple[int, int]] = field(default_factory=set)  # of the remote's: session and number
+
+    def use(self, session: int, role: Role) -> Role:
+        self.former.append(self.session)
+        self.session = session
+        return role
 
     def paths(self) -> list[Path]:
         return [path for path in (self.path, self.standby) if path is not None]
@@ -129,8 +138,8 @@ class FakeTunnels:
         tunnel, now = self.tunnels[peer], self.network.clock()
         if tunnel.path is None or now - tunnel.initiated_at < REKEY_TIMEOUT:
             return
-        tunnel.initiated_at = now
-        self._send(peer, ("initiation", self._rng.randrange(1, 2**32)), watched=False)
+        tunnel.initiated_at, tunnel.asked = now, self._rng.randrange(1, 2**32)
+        self._send(peer, ("initiation", tunnel.asked), watched=False)
 
     def _send(self, peer: PublicKey, what: Packet, token: int = 0, *, watched: bool = True) -> None:
         tunnel = self.tunnels[peer]
@@ -169,17 +178,21 @@ class FakeTunnels:
             return
         back: Path = RelayedPath(link=via, generation=0) if isinstance(via, int) else DirectPath(ip=via, port=PORT)
         (what, token), session = arrived[0].split(":"), arrived[1]
-        completed: Literal["initiator", "responder"] | None = None
+        completed: Role | None = None
         if what == "initiation":
-            tunnel.offered = session
-            self._carry(sender, back, ("response", session))
+            if session != tunnel.taken_initiation:  # its copy on the other path is refused
+                tunnel.offered = tunnel.taken_initiation = session
+                self._carry(sender, back, ("response", session))
             return
         if what == "response":
-            tunnel.previous, tunnel.session, completed = tunnel.session, session, "initiator"
+            if session != tunnel.asked:
+                return  # its copy, or too late
+            tunnel.asked = 0
+            completed = tunnel.use(session, "initiator")
             self._send(sender, ("keepalive", session), watched=False)
         elif session == tunnel.offered != tunnel.session:
-            tunnel.previous, tunnel.session, completed = tunnel.session, session, "responder"
-        elif session not in (tunnel.session, tunnel.previous):
+            completed = tunnel.use(session, "responder")
+        elif session != tunnel.session and session not in tunnel.former:
             return  # a session that is gone
         if isinstance(back, DirectPath) and isinstance(tunnel.path, DirectPath):
             tunnel.led["direct"] = tunnel.path = back  # it roams
@@ -195,9 +208,7 @@ class FakeTunnels:
             tunnel.taken.add((session, int(token)))
             self.network.received.setdefault((self.key, sender), []).append(self.network.clock())
 
-    def _credit(
-        self, sender: PublicKey, tunnel: Tunnel, back: Path, completed: Literal["initiator", "responder"] | None
-    ) -> None:
+    def _credit(self, sender: PublicKey, tunnel: Tunnel, back: Path, completed: Role | None) -> None:
         now, generation = self.network.clock(), self._generation(sender, back)
         tunnel.heard_at[back.kind] = now
         tunnel.unheard_since.pop(back.kind, None)
