@@ -84,6 +84,12 @@ class PacketPath:
         return {**self._drops, **{reason: count for reason, count in at_gate.items() if count}}
 
     @property
+    def counters(self) -> dict[str, int]:
+        """What else was counted that belongs to no peer."""
+        gate = self._gate.counters
+        return {"handshakes_admitted": gate.admitted, "handshake_sources_forgotten": gate.sources_forgotten}
+
+    @property
     def peer_count(self) -> int:
         """How many peers are configured."""
         return len(self._peers)

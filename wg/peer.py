@@ -85,6 +85,7 @@ class Peer:
             self._echoes[token] = now
             if len(self._echoes) > MAX_ECHOES:
                 del self._echoes[next(iter(self._echoes))]
+                self.count("echo_forgotten")
             self._send_back(via, self.tunnel.encapsulate([encode_echo(EchoKind.REQUEST, token)], now))
 
     def initiate_handshake(self, now: float) -> None:

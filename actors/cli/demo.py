@@ -12,7 +12,6 @@ from actors.demo.network import NetworkUnavailable
 from actors.demo.pair import HUB, RELAY_PORT, SIGNAL_PORT, End, Pair, PairFailed
 from actors.demo.traffic import boot_time
 
-SHOWN_S = 6.0  # of the flow before a fault
 TRANSFER_S = 4.0
 
 # What to tell of the way up: message, the actor that receives it, words.

@@ -60,6 +60,11 @@ class Tunnels:
         """How many peers there are."""
         return Carrying(self._path.peer_count)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the packet path counts beside drops."""
+        return self._path.counters
+
     def handle(self, message: TunnelsInbox, now: float) -> list[Effect]:
         """Do what the control side asks."""
         match message:

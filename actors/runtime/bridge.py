@@ -28,9 +28,12 @@ class Bridge:
         self._armed = threading.Lock()  # held while a wake-up is on its way
         self._closed = False
 
-    def call(self, job: Callable[[], Any]) -> bool:
-        """Have the loop run the job; False: too many wait, or the bridge is closed."""
-        if self._closed or len(self._jobs) >= self._limit:
+    def call(self, job: Callable[[], Any], *, always: bool = False) -> bool:
+        """Have the loop run the job; False: too many wait, or the bridge is closed.
+
+        `always` is for what is rare and must not be lost: it is taken over the limit too.
+        """
+        if self._closed or (len(self._jobs) >= self._limit and not always):
             self.refused += 1
             return False
         self._jobs.append(job)

@@ -297,10 +297,6 @@ class PostOffice:
         """Have `run` call back, between turns, while this descriptor is readable."""
         self.watched[fd] = callback
 
-    def unwatch(self, fd: int) -> None:
-        """Forget a watched descriptor; before it is closed."""
-        self.watched.pop(fd, None)
-
     def attach(self, loop: asyncio.AbstractEventLoop, on_fatal: Callable[[ActorsFailing], None] | None = None) -> None:
         """Run on this thread's asyncio loop from now on, until `close`.
 

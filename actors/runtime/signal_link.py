@@ -7,8 +7,8 @@ import asyncio
 import os
 import random
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -17,12 +17,12 @@ from loguru import logger
 from actors.addresses import SIGNAL
 from actors.effects import Address
 from actors.runtime import clock
+from actors.runtime.bridge import Bridge
 from config.keys import PublicKey, Secret
 from transport.signal.client import SignalClient
 from transport.signal.messages import SignalConnected, SignalDisconnected, SignalFact, SignalPost
 from transport.signal.sealing import Sealer
 
-MAX_HANDED_OVER = 4096  # posts that the thread has not taken yet
 AFTER_FAILURE_S = 1.0
 AFTER_REFUSAL_S = 0.5
 
@@ -53,17 +53,16 @@ class SignalThread:
             rng=random.SystemRandom(),
             ca=ca,
         )
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="signal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="signal", daemon=True)
         self._started = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.new_event_loop()
+        self._bridge = Bridge(self._loop)
         self._running: asyncio.Task[None] | None = None
-        self._given, self._taken = 0, 0  # posts, each counted by one thread only
-        self.dropped = 0  # posts over MAX_HANDED_OVER
 
     @property
-    def counters(self) -> Counter[str]:
-        """What the client counts."""
-        return self._client.counters
+    def counters(self) -> Mapping[str, int]:
+        """What the client counts, and the posts that its thread was too far behind to be given."""
+        return {**self._client.counters, "not_handed_over": self._bridge.refused}
 
     def start(self) -> None:
         """Start the thread; the client connects by itself."""
@@ -72,33 +71,29 @@ class SignalThread:
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the link and end the thread; give up waiting for it after `timeout_s`."""
-        self._call(self._cancel)
+        self._bridge.call(self._cancel, always=True)
         self._thread.join(timeout_s)
 
     def post(self, post: SignalPost) -> None:
         """Seal this and hand it to the server."""
-        if self._given - self._taken >= MAX_HANDED_OVER:
-            self.dropped += 1
-            return
-        self._given += 1
-        self._call(self._take, post)
+        self._bridge.call(partial(self._client.post, post))
 
     def know(self, peers: frozenset[PublicKey]) -> None:
         """Drop what comes from anybody else."""
-        self._call(self._client.know, peers)
+        self._bridge.call(partial(self._client.know, peers), always=True)
 
     def repeat(self) -> None:
         """Tell SIGNAL again whether the link is up."""
-        self._call(self._client.repeat)
-
-    def _call(self, work: Callable[..., None], *arguments: Any) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(work, *arguments)
+        self._bridge.call(self._client.repeat, always=True)
 
     # From here on: on the thread.
 
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._main())
+
     async def _main(self) -> None:
-        self._loop, self._running = asyncio.get_running_loop(), asyncio.create_task(self._keep_running())
+        self._running = asyncio.create_task(self._keep_running())
         self._started.set()
         await asyncio.wait((self._running,))
 
@@ -115,10 +110,6 @@ class SignalThread:
     def _cancel(self) -> None:
         if self._running is not None:
             self._running.cancel()
-
-    def _take(self, post: SignalPost) -> None:
-        self._taken += 1
-        self._client.post(post)
 
     def _deliver(self, fact: SignalFact) -> None:
         if not self._outlet.send(SIGNAL, fact) and isinstance(fact, SignalConnected | SignalDisconnected):

@@ -58,7 +58,9 @@ def test_a_file_that_holds_no_key(tmp_path: Path, content: str, complaint: str) 
     ],
 )
 def test_a_file_that_holds_no_token(tmp_path: Path, content: str, complaint: str) -> None:
-    assert refusal(read_relay_token, write_private(tmp_path / "relay.token", content)).startswith(complaint)
+    said = refusal(read_relay_token, write_private(tmp_path / "relay.token", content))
+    assert said.startswith(complaint)
+    assert not any(signature in said for signature in content.split()[1:])
 
 
 def test_a_token_says_when_it_ends(tmp_path: Path) -> None:

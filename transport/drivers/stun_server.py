@@ -32,7 +32,8 @@ class StunService:
     @property
     def drops(self) -> Counter[str]:
         """Datagrams that got no answer, by reason: the responder's, and what the kernel did not take or give."""
-        return sum((Counter(driver.drops) for driver in self._drivers), Counter(self.responder.drops))
+        forgotten = Counter(source_forgotten=self.responder.sources_forgotten)
+        return sum((Counter(driver.drops) for driver in self._drivers), forgotten + Counter(self.responder.drops))
 
     async def listen(self, port: int) -> int:
         """Take requests at this UDP port (0: a free one) of every address; return the port.  Raises OSError."""

@@ -76,7 +76,7 @@ TRANSACTION_LEN: Final = 12
 MAX_MESSAGE_LEN: Final = 1280  # bytes; checks between ours have about 180
 
 # Error codes (RFC 8489 section 14.8, RFC 8445 section 16.2).
-BAD_REQUEST, UNAUTHENTICATED, UNKNOWN_ATTRIBUTE, ROLE_CONFLICT = 400, 401, 420, 487
+UNKNOWN_ATTRIBUTE, ROLE_CONFLICT = 420, 487
 
 Kind = Literal["request", "indication", "success", "error"]
 _KINDS: Final[dict[bytes, Kind]] = {

@@ -8,8 +8,6 @@
 The signature is HMAC-SHA256 over the expiry text, with the SHA-256 of the shared secret's text as key.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -29,10 +27,6 @@ _INT64 = range(-(2**63), 2**63)
 _DECIMAL = re.compile(rb"[+-]?[0-9]{1,200}")  # as many as a token has room for, leading zeros included
 
 
-class InvalidToken(ValueError):
-    """The text of an issued token is wrong; the message says what is, and does not repeat it."""
-
-
 class TokenRefused(RemoteProtocolError):
     """The token does not entitle to a login; the message says why."""
 
@@ -46,19 +40,6 @@ def make_token(key: Secret, now_unix_s: float, ttl_s: float = TOKEN_TTL_S) -> Se
     """Return a token that is valid for `ttl_s` from now."""
     expiry = str(int(now_unix_s + ttl_s)).encode("ascii")
     return Secret(bytes((HMAC_SHA256,)) + _signature(key, expiry) + expiry)
-
-
-def issued_token(payload: str, signature: str) -> Secret:
-    """Return the token of an issued pair: the expiry digits, and their signature in base64.  Raises InvalidToken."""
-    try:
-        raw = base64.b64decode(signature, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidToken("the signature is not base64") from None
-    if len(raw) != SIGNATURE_LEN:
-        raise InvalidToken(f"the signature has {len(raw)} bytes; it is {SIGNATURE_LEN}")
-    if not (payload.isascii() and payload.isdigit() and len(payload) >= MIN_EXPIRY_LEN):
-        raise InvalidToken(f"the expiry is no number of at least {MIN_EXPIRY_LEN} digits (Unix seconds)")
-    return Secret(bytes((HMAC_SHA256,)) + raw + payload.encode("ascii"))
 
 
 def login_token(credentials: RelayCredentials, now_unix_s: float) -> Secret:
