@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install  ## two hosts behind NATs: tunnel, traffic, a fault, its recovery
+demo: install  ## two hosts behind NATs: tunnel, direct path, traffic, faults, their recovery
 	$(BIN)/homing demo
 
 test: install lint  ## everything: ruff, mypy, unit, property, process, interop and namespace tests

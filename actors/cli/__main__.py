@@ -85,7 +85,7 @@ def demo(
         bool, typer.Option("--json", help="Print one JSON object with the figures and nothing else.")
     ] = False,
 ) -> int:
-    """Show it on this machine: two hosts behind NATs, a tunnel, traffic, a fault and its recovery.
+    """Show it on this machine: two hosts behind NATs, a tunnel that goes direct, traffic, faults, their recovery.
 
     Makes a hub with a signal and a relay server, two NAT routers and two hosts in network namespaces (needs root),
     and takes everything away again at its end, also on Ctrl-C.
@@ -175,7 +175,7 @@ def relay_server(
 
 
 SUMMARIES = {
-    "demo": "Show it on this machine: a tunnel, a fault, its recovery.",
+    "demo": "Show it on this machine: a tunnel, faults, their recovery.",
     "up": "Run an agent in the foreground.",
     "down": "Stop the running agent.",
     "status": "Show how every peer is reached, and why not better.",

@@ -309,9 +309,8 @@ class IceWorker:
                     return []  # the path has been replaced, or its session has ended: one distress, one rotation
                 if isinstance(state, Connected):
                     return self._rotate(distress.reason)
-                return self._lose_path(
-                    distress.reason
-                )  # that of the remote's former session; the next one is on its way
+                # It is the path of the remote's former session; the next one is on its way.
+                return self._lose_path(distress.reason)
             case _:
                 assert_never(distress.path)
 
