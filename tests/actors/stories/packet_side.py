@@ -43,6 +43,7 @@ class Tunnel:
     def use(self, session: int, role: Role) -> Role:
         self.former.append(self.session)
         self.session = session
+        self.offered = 0 if self.offered == session else self.offered  # a late packet does not bring it back
         return role
 
     def paths(self) -> list[Path]:
