@@ -152,28 +152,30 @@ class Box:
     """A router at work: IPv4 is translated, IPv6 only filtered."""
 
     def __init__(self, router: Router, outside: str, rng: random.Random) -> None:
-        self.nat, self.outside, self._rng = router.nat, outside, rng
+        self.name, self.nat, self.outside, self._rng = router.name, router.nat, outside, rng
         self._mappings: dict[tuple[object, ...], _Mapping] = {}
+        self._by_port: dict[int, list[_Mapping]] = {}  # several where a port is kept for several remotes
         self.flows: dict[tuple[Endpoint, Endpoint], float] = {}  # IPv6: (inside, remote) -> when last sent
 
     def outbound(self, inside: Endpoint, remote: Endpoint, now: float) -> Endpoint | None:
         """Return what the sender looks like outside; None: dropped."""
         if not self.nat.udp:
             return None
-        self._expire(now)
         key = (inside, *self.nat.mapping.part_of(remote))
         mapping = self._mappings.get(key)
-        if mapping is None:
+        if mapping is None or now - mapping.used_at > self.nat.timeout_s:
+            self._expire(now)
             mapping = self._mappings[key] = _Mapping(inside, self._port_for(inside), now)
+            self._by_port.setdefault(mapping.port, []).append(mapping)
         mapping.used_at = mapping.remotes[remote] = now
         return Endpoint(self.outside, mapping.port)
 
     def inbound(self, port: int, remote: Endpoint, now: float) -> Endpoint | None:
         """Return to whom inside a packet goes; None: dropped."""
-        self._expire(now)
-        part_of = self.nat.filtering.part_of
-        for mapping in self._mappings.values():
-            if mapping.port == port and part_of(remote) in {part_of(known) for known in mapping.remotes}:
+        part_of, oldest = self.nat.filtering.part_of, now - self.nat.timeout_s
+        wanted = part_of(remote)
+        for mapping in self._by_port.get(port, ()):
+            if any(at >= oldest and part_of(known) == wanted for known, at in mapping.remotes.items()):
                 return mapping.inside
         return None
 
@@ -188,6 +190,7 @@ class Box:
     def flush(self) -> None:
         """Forget every mapping, as a router does that restarts."""
         self._mappings.clear()
+        self._by_port.clear()
         self.flows.clear()
 
     def _port_for(self, inside: Endpoint) -> int:
@@ -198,10 +201,11 @@ class Box:
         return next(port for port in iter(lambda: self._rng.choice(PORTS), 0) if port not in taken)
 
     def _expire(self, now: float) -> None:
+        """Forget what has not been used for too long."""
+        oldest = now - self.nat.timeout_s
         for key, mapping in list(self._mappings.items()):
-            if now - mapping.used_at > self.nat.timeout_s:
+            if mapping.used_at < oldest:
                 del self._mappings[key]
+                self._by_port[mapping.port].remove(mapping)
             else:
-                gone = [remote for remote, at in mapping.remotes.items() if now - at > self.nat.timeout_s]
-                for remote in gone:
-                    del mapping.remotes[remote]
+                mapping.remotes = {remote: at for remote, at in mapping.remotes.items() if at >= oldest}

@@ -9,15 +9,15 @@ Every private network is numbered from its own prefix; the public one is 198.51.
 routers filter only.
 """
 
-import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
-from itertools import count
 from typing import Protocol
 
+from tests.kit.agenda import Agenda
 from tests.kit.nats import Box, Nat, Router, Site, expected_path, shared_routers
 from wg.datagrams import Endpoint
 
@@ -54,6 +54,12 @@ class Host:
         return tuple(address for address in (self.v4, self.v6) if address is not None)
 
 
+@lru_cache(maxsize=4096)
+def packed(address: str) -> bytes:
+    """Return the bytes of an address."""
+    return ip_address(address).packed
+
+
 @dataclass(slots=True)
 class Conditions:
     """How the wires are, each way."""
@@ -67,17 +73,35 @@ class Conditions:
 class Network:
     """Carries datagrams between hosts, in virtual time."""
 
-    def __init__(self, seed: int = 0, now: float = 1000.0, conditions: Conditions | None = None) -> None:
-        self.now, self.rng = now, random.Random(seed)
+    def __init__(
+        self,
+        seed: int = 0,
+        now: float = 1000.0,
+        conditions: Conditions | None = None,
+        *,
+        agenda: Agenda | None = None,
+    ) -> None:
+        """`agenda` if others live by the same clock; it is then theirs to run."""
+        self.agenda, self.rng = agenda or Agenda(now), random.Random(seed)
         self.conditions = conditions or Conditions()
         self.hosts: dict[str, Host] = {}
         self.carried: Counter[str] = Counter()  # by fate
         self.blocked: Callable[[Host, Host, Endpoint], bool] = lambda _sender, _receiver, _source: False  # a fault
+        self.eaten: Callable[[Host, Host, bytes], bool] = lambda _sender, _receiver, _datagram: False  # another
+        self._there: dict[tuple[str, str], Host | Box] = {}  # network and address -> who has it
         self._boxes: dict[str, Box] = {}
         self._networks: dict[str, int] = {"": 0}  # name of the router before it -> number
+        self._names: dict[str, str] = {}  # prefix -> name of the router before it
         self._sizes: Counter[str] = Counter()
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._ids = count()
+
+    @property
+    def now(self) -> float:
+        """The time."""
+        return self.agenda.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.agenda.now = now
 
     # --- who is there ---
 
@@ -85,10 +109,13 @@ class Network:
         """Put a host into the network."""
         for place, router in enumerate(site.routers):
             if router.name not in self._boxes:
-                self._boxes[router.name] = Box(router, self._address(self._outer(site, place)), self.rng)
+                box = Box(router, self._address(self._outer(site, place)), self.rng)
+                self._boxes[router.name] = self._there[self._outer(site, place), box.outside] = box
         inner = site.routers[0].name if site.routers else ""
         v6 = f"2001:db8::{len(self.hosts) + 1:x}" if site.v6 else None
         host = self.hosts[name] = Host(name, site, self._address(inner) if site.v4 else None, v6, node)
+        if host.v4 is not None:
+            self._there[inner, host.v4] = host
         return host
 
     def flush(self, router: str) -> None:
@@ -98,8 +125,21 @@ class Network:
     def readdress(self, router: str) -> None:
         """Give a router another address outside, as a redial does: its mappings are gone."""
         box = self._boxes[router]
-        box.outside = self._address(self._network_of(box.outside) or "")
+        outer = self._network_of(box.outside) or ""
+        del self._there[outer, box.outside]
+        box.outside = self._address(outer)
+        self._there[outer, box.outside] = box
         box.flush()
+
+    def renumber(self, name: str) -> str:
+        """Give a host another IPv4 address in its network, and return it."""
+        host = self.hosts[name]
+        inner = host.site.routers[0].name if host.site.routers else ""
+        assert host.v4 is not None, f"{name} has no IPv4"
+        del self._there[inner, host.v4]
+        host.v4 = self._address(inner)
+        self._there[inner, host.v4] = host
+        return host.v4
 
     def outside_of(self, router: str) -> str:
         """Return a router's address on its outer side."""
@@ -109,7 +149,7 @@ class Network:
 
     def at(self, at: float, event: Callable[[], None]) -> None:
         """Have something happen at this time."""
-        heapq.heappush(self._events, (max(at, self.now), next(self._ids), event))
+        self.agenda.at(at, event)
 
     def run_for(self, seconds: float) -> None:
         """Run until this much time has passed."""
@@ -129,17 +169,16 @@ class Network:
         return True
 
     def _due_times(self) -> Iterator[float]:
-        if self._events:
-            yield self._events[0][0]
+        if (at := self.agenda.next_at()) is not None:
+            yield at
         for host in self.hosts.values():
             at = host.node.next_timeout() if host.node is not None else None
             if at is not None:
                 yield at
 
     def _happen(self) -> None:
-        while self._events and self._events[0][0] <= self.now:
-            heapq.heappop(self._events)[2]()
-            self._drain()
+        self.agenda.step()
+        self._drain()
         for host in self.hosts.values():
             at = host.node.next_timeout() if host.node is not None else None
             if host.node is not None and at is not None and at <= self.now:
@@ -157,30 +196,31 @@ class Network:
     def send(self, host: Host, local: bytes | None, destination: Endpoint, datagram: bytes) -> None:
         """Send a datagram from a host's port."""
         own = host.v6 if ":" in destination.ip else host.v4
-        if own is None or (local is not None and ip_address(local) != ip_address(own)):
+        if own is None or (local is not None and local != packed(own)):
             self.carried["no such source address"] += 1
             return
-        for _ in range(2 if self.rng.random() < self.conditions.duplication else 1):
+        duplication = self.conditions.duplication
+        for _ in range(2 if duplication and self.rng.random() < duplication else 1):
             self._send_once(host, Endpoint(own, HOST_PORT), destination, datagram)
 
     def _send_once(self, host: Host, source: Endpoint, destination: Endpoint, datagram: bytes) -> None:
         found = (self._route6 if ":" in source.ip else self._route4)(host, source, destination)
         if found is None:
             self.carried["unreachable"] += 1
-        elif self.blocked(host, *found):
+        elif self.blocked(host, *found) or self.eaten(host, found[0], datagram):
             self.carried["blocked"] += 1
-        elif self.rng.random() < self.conditions.loss:
+        elif self.conditions.loss and self.rng.random() < self.conditions.loss:
             self.carried["lost"] += 1
         else:
             receiver, seen = found
             late = self.conditions.latency_s + self.rng.random() * self.conditions.jitter_s
-            self.at(self.now + late, lambda: self._deliver(receiver, seen, datagram))
+            self.agenda.at(self.agenda.now + late, lambda: self._deliver(receiver, seen, datagram))
 
     def _deliver(self, receiver: Host, source: Endpoint, datagram: bytes) -> None:
         own = receiver.v6 if ":" in source.ip else receiver.v4
         if receiver.node is not None and own is not None:
             self.carried["delivered"] += 1
-            receiver.node.receive(datagram, source, ip_address(own).packed, self.now)
+            receiver.node.receive(datagram, source, packed(own), self.agenda.now)
 
     # --- ways ---
 
@@ -200,13 +240,12 @@ class Network:
 
     def _arrive4(self, network: str, source: Endpoint, destination: Endpoint) -> tuple[Host, Endpoint] | None:
         """Deliver within a network: to a host there, or inwards through a router that has this address."""
-        for host in self.hosts.values():
-            if host.v4 == destination.ip and (host.site.routers[0].name if host.site.routers else "") == network:
+        match self._there.get((network, destination.ip)):
+            case Host() as host:
                 return (host, source) if destination.port == HOST_PORT else None
-        for name, box in self._boxes.items():
-            if box.outside == destination.ip and self._network_of(box.outside) == network:
+            case Box() as box:
                 inside = box.inbound(destination.port, source, self.now)
-                return None if inside is None else self._arrive4(name, source, inside)
+                return None if inside is None else self._arrive4(box.name, source, inside)
         return None
 
     def _route6(self, host: Host, source: Endpoint, destination: Endpoint) -> tuple[Host, Endpoint] | None:
@@ -227,14 +266,17 @@ class Network:
         """Draw the next address of the network behind this router."""
         number = self._networks.setdefault(network, len(self._networks))
         self._sizes[network] += 1
-        return f"10.0.{number}.{self._sizes[network]}" if network else f"198.51.100.{self._sizes[network]}"
+        if not network:
+            return f"198.51.100.{self._sizes[network]}"
+        prefix = f"10.{number >> 8}.{number & 0xFF}"
+        self._names[prefix] = network
+        return f"{prefix}.{self._sizes[network]}"
 
     def _network_of(self, address: str) -> str | None:
         """Return the router of the network that this address is of; None: of no private one."""
-        prefix, _, _ = address.rpartition(".")
-        if prefix == "198.51.100":
+        if address.startswith("198.51.100."):
             return ""
-        return next((name for name, number in self._networks.items() if name and prefix == f"10.0.{number}"), None)
+        return self._names.get(address[: address.rindex(".")]) if address.startswith("10.") else None
 
     def _outer(self, site: Site, place: int) -> str:
         return site.routers[place + 1].name if place + 1 < len(site.routers) else ""

@@ -29,6 +29,9 @@ from actors.messages.process import ProcessRestarted
 from actors.runtime.shell import types_of
 from actors.runtime.timers import SLACK_S, Timer, Timers
 
+Recorder = Callable[[float, str, str, msgspec.Struct, object, object], None]
+"""Is told of each delivery: time, receiver, sender, message, the receiver's state before and after."""
+
 LINK_DELAY_S = (0.000_05, 0.002)  # shortest and longest on a link between processes
 RESTLESS = 100_000  # messages at one instant: the actors go in circles
 
@@ -87,6 +90,9 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._links: dict[tuple[str, str], _Link] = {}
         self._caught: dict[Address[Any], list[Any]] = {}
+        self._frozen: set[str] = set()  # processes
+        self._countdowns: list[tuple[int, Callable[[], None]]] = []  # deliveries from now -> what happens then
+        self.recorder: Recorder | None = None
         self._hash = hashlib.blake2b(digest_size=16) if traced else None
         self._encode = msgspec.msgpack.Encoder(order="deterministic").encode  # sets have no order of their own
 
@@ -122,6 +128,7 @@ class World:
 
         Mail to it is lost; of its own mail a seeded part at the end had not left yet.
         """
+        self._frozen.discard(process)
         for address in [address for address in self._actors if address.process == process]:
             actor = self._actors.pop(address)
             self.lost += len(actor.mailbox)
@@ -132,6 +139,27 @@ class World:
                 link.under_way.clear()
             elif source == process:
                 self._cut_end(link)
+
+    def freeze(self, process: str) -> None:
+        """Stop a process as SIGSTOP does: mail for it waits, and so do its timers."""
+        self._frozen.add(process)
+        self._runnable = [actor for actor in self._runnable if actor.address.process != process]
+        for actor in self._of(process):
+            actor.runnable = False
+
+    def thaw(self, process: str) -> None:
+        """Have it go on."""
+        self._frozen.discard(process)
+        for actor in self._of(process):
+            self._wake(actor)
+
+    def after(self, deliveries: int, call: Callable[[], None]) -> None:
+        """Have something happen once so many further messages have been handled: between two of them."""
+        self._countdowns.append((sum(self.delivered.values()) + max(deliveries, 1), call))
+
+    def cut(self, source: str, target: str) -> None:
+        """Lose a seeded run at the end of what is under way; nobody is told."""
+        self._cut_end(self._links.setdefault((source, target), _Link()))
 
     def restart(self, process: str, machines: Mapping[Address[Any], Machine]) -> None:
         """Start a process anew with these actors, and tell those of the others who take it (ProcessRestarted)."""
@@ -159,6 +187,10 @@ class World:
         """Mail an actor from outside."""
         self._arrive(to, "", message)
 
+    def perform(self, actor: Address[Any], effects: list[Effect]) -> None:
+        """Do what the driver behind an actor wants done: mail of its process, without a message that led to it."""
+        self._perform(self._actors[actor], effects)
+
     def at(self, at: float, event: Callable[[], None]) -> None:
         """Have something happen at this time: a fault, a driver's answer."""
         heapq.heappush(self._events, (max(at, self.now), next(self._ids), event))
@@ -166,6 +198,10 @@ class World:
     def mail(self, to: Address[Any]) -> list[Any]:
         """Return what came since the last look for an address where nobody lives."""
         return self._caught.pop(to, [])
+
+    def next_at(self) -> float | None:
+        """Return when the next timer or event is due; None: there is none."""
+        return self._next_at()
 
     def run_for(self, seconds: float) -> None:
         """Run until this much time has passed."""
@@ -240,11 +276,24 @@ class World:
         if self._hash is not None:
             line = f"{self.now!r} {actor.name} {mail.sender} {tag} "
             self._hash.update(line.encode() + self._encode(message))
+        machine = actor.machine
+        before = machine.state if self.recorder is not None else None
         try:
-            effects = actor.machine.handle(message, self.now)
+            effects = machine.handle(message, self.now)
         except Exception as error:
             raise MachineRaised(f"{actor.name} on {message} at {self.now}, seed {self.seed}: {error!r}") from error
+        if self.recorder is not None:
+            self.recorder(self.now, actor.name, mail.sender, message, before, machine.state)
         self._perform(actor, effects)
+        if self._countdowns:
+            self._count_down()
+
+    def _count_down(self) -> None:
+        handled = sum(self.delivered.values())
+        due = [call for at, call in self._countdowns if at <= handled]
+        self._countdowns = [(at, call) for at, call in self._countdowns if at > handled]
+        for call in due:
+            call()
 
     def _perform(self, actor: _Actor, effects: list[Effect]) -> None:
         for effect in effects:
@@ -286,9 +335,15 @@ class World:
         actor.mailbox.append(_Mail(sender, message, timer))
         self.timer_fires += timer > 0
         self.deepest = max(self.deepest, len(actor.mailbox))
-        if not actor.runnable:
+        self._wake(actor)
+
+    def _wake(self, actor: _Actor) -> None:
+        if not actor.runnable and actor.mailbox and actor.address.process not in self._frozen:
             actor.runnable = True
             self._runnable.append(actor)
+
+    def _of(self, process: str) -> list[_Actor]:
+        return [actor for address, actor in self._actors.items() if address.process == process]
 
     def _end(self, actor: _Actor) -> None:
         actor.alive = False

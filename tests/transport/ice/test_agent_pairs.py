@@ -229,11 +229,11 @@ def test_our_own_address_changes(moving: str) -> None:
     ends = connected()
     end = ends.ends[moving]
     other = ends.bob if moving == "alice" else ends.alice
-    end.host.v4 = "198.51.100.77"
+    address = ends.net.renumber(moving)
     end.agents.local_addresses_changed(end.host.addresses, ends.net.now)
     ends.run_for(4.0)
     assert [each.all(AgentEnded) for each in ends.ends.values()] == [[], []]
-    assert other.endpoint == Endpoint("198.51.100.77", HOST_PORT)
+    assert other.endpoint == Endpoint(address, HOST_PORT)
     assert end.report.selected is not None
     assert end.report.selected.local == "198.51.100.77"
 
