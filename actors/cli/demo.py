@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from actors.demo.ends import End
 from actors.demo.network import NetworkUnavailable
-from actors.demo.pair import HUB, RELAY_PORT, SIGNAL_PORT, End, Pair, PairFailed
+from actors.demo.pair import HUB, RELAY_PORT, SIGNAL_PORT, Pair, PairFailed
 from actors.demo.traffic import boot_time
 
 TRANSFER_S = 4.0

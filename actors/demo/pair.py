@@ -21,8 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+from actors.demo.ends import End, config_text
 from actors.demo.network import Host, Network
 from actors.demo.traffic import boot_time, longest_gap
 
@@ -34,27 +33,6 @@ FLOW_PORT = 7001
 TRANSFER_PORT = 7002
 SETTLE_S = 0.5  # after a recovery, before the outage is read
 
-CONFIG = """\
-[node]
-name = "{name}"
-private_key_file = "{directory}/{name}.key"
-addresses = ["{address}/24"]
-run_directory = "{directory}/run"
-state_directory = "{directory}/state"
-
-[signal]
-url = "http://{hub}:{signal_port}"
-
-[relay]
-urls = ["rel://{hub}:{relay_port}"]
-secret_file = "{directory}/relay.secret"
-{more}
-[[peer]]
-name = "{other}"
-public_key = "{other_key}"
-allowed_ips = ["{other_address}/32"]
-"""
-
 STUN_SETTINGS = f"""
 [stun]
 servers = ["{HUB}:{STUN_PORT}"]
@@ -64,24 +42,6 @@ STUN_OPTIONS = ("--stun-port", str(STUN_PORT))  # of the relay server
 
 class PairFailed(Exception):
     """Something did not happen in time; the message says what, and shows what the program said."""
-
-
-@dataclass
-class End:
-    """One of the two hosts."""
-
-    name: str
-    address: str  # in the tunnel
-    host: Host
-    private_key: bytes
-    agent: "subprocess.Popen[str] | None" = None
-    flow: "subprocess.Popen[str] | None" = None
-
-    @property
-    def public_key(self) -> str:
-        """Return the base64 text of the public key."""
-        public = X25519PrivateKey.from_private_bytes(self.private_key).public_key()
-        return base64.b64encode(public.public_bytes_raw()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +122,20 @@ class Pair:
         self._write_secret("relay.secret", secrets.token_hex(16))
         others = (self.bob, self.alice)
         for end, other, hub_name in zip(self.ends, others, homes.hub_names, strict=True):
-            self._write_secret(f"{end.name}.key", base64.b64encode(end.private_key).decode())
-            text = CONFIG.format(
-                name=end.name,
-                directory=self.directory,
-                address=end.address,
-                hub=hub_name,
-                more=self._settings,
-                signal_port=SIGNAL_PORT,
-                relay_port=RELAY_PORT,
-                other=other.name,
-                other_key=other.public_key,
-                other_address=other.address,
-            )
-            self.config(end).write_text(text)
+            self.configure(end, [other], hub_name, [f"rel://{hub_name}:{RELAY_PORT}"])
+
+    def configure(self, end: End, others: Sequence[End], hub_name: str, relay_urls: Sequence[str]) -> None:
+        """Write an end's key and configuration files."""
+        self._write_secret(f"{end.name}.key", base64.b64encode(end.private_key).decode())
+        text = config_text(
+            end,
+            others,
+            self.directory,
+            signal_url=f"http://{hub_name}:{SIGNAL_PORT}",
+            relay_urls=relay_urls,
+            more=self._settings,
+        )
+        self.config(end).write_text(text)
 
     def _write_secret(self, name: str, text: str) -> None:
         path = self.directory / name

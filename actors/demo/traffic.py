@@ -6,6 +6,7 @@ input, a line each, and answers each with one JSON line before it takes the next
     first             the time (CLOCK_BOOTTIME, s) at which the first reply came; waits for it
     arrivals FROM     the arrival times since FROM
     lost FROM         how many of the packets between the first and the last that arrived since FROM never came
+    rate N            send N packets a second from now on
 
 `sink` receives one TCP stream and prints its bytes and seconds, `source` sends one for some seconds.
 """
@@ -22,6 +23,7 @@ from collections import deque
 from collections.abc import Iterable
 
 PERIOD_S = 0.02
+BUFFER_LEN = 4 << 20  # bytes that may wait for us: what we were too slow to read would look like a loss
 NUMBERS = struct.Struct("!QQ")  # own number; newest number heard from the other end, 0: none
 KEPT = 200_000  # arrivals: more than an hour
 CHUNK = bytes(1 << 16)
@@ -57,8 +59,10 @@ class Flow:
         self._socket = socket.socket(socket.AF_INET6 if ":" in local[0] else socket.AF_INET, socket.SOCK_DGRAM)
         # The tunnel's address may not exist yet.
         self._socket.setsockopt(socket.SOL_IP, 15, 1)  # IP_FREEBIND
+        self._socket.setsockopt(socket.SOL_SOCKET, 33, BUFFER_LEN)  # SO_RCVBUFFORCE
         self._socket.bind(local)
         self._socket.setblocking(False)
+        self._period_s = PERIOD_S
         self._number = 0
         self._heard = 0
         self._first_reply_at: float | None = None
@@ -82,11 +86,14 @@ class Flow:
                     print(json.dumps([at for at, _ in self._arrivals if at >= float(command[1])]), flush=True)
                 elif command[0] == "lost":
                     print(json.dumps(lost(self._arrivals, float(command[1]))), flush=True)
+                elif command[0] == "rate":
+                    self._period_s = 1 / float(command[1])
+                    print(command[1], flush=True)
             if waiting_for_first and self._first_reply_at is not None:
                 waiting_for_first = False
                 print(json.dumps(self._first_reply_at), flush=True)
             if boot_time() >= due:
-                due = max(due + PERIOD_S, boot_time() - 10 * PERIOD_S)
+                due = max(due + self._period_s, boot_time() - 10 * PERIOD_S)
                 self._send()
 
     def _send(self) -> None:

@@ -5,14 +5,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, datapath, mail, relay, world
+from tests.bench import agent, datapath, direct, mail, relay, world
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
     "relay_restart": lambda: agent.relay(agent.RUNS),
     "control": lambda: agent.control(agent.RUNS),
     "packet": lambda: agent.packet(agent.RUNS),
-    "direct": lambda: agent.direct(agent.RUNS),
+    "direct": direct.direct,
+    "direct_cut": direct.direct_cut,
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,

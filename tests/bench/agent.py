@@ -1,6 +1,6 @@
 """Two whole agents behind NATs: time to the first reply, outages after faults, memory.
 
-python -m tests.bench.agent [up|relay|control|packet|direct|memory ...] [--runs N]
+python -m tests.bench.agent [up|relay|control|packet|memory ...] [--runs N]
 """
 
 import argparse
@@ -66,33 +66,6 @@ def packet(runs: int) -> dict[str, Any]:
     }
 
 
-def direct(runs: int) -> dict[str, Any]:
-    """From both agents' start to the direct path; then control is killed, and then the direct path is cut."""
-    up_s: list[float] = []
-    lost = []
-    control_killed: list[float] = []
-    cut: list[float] = []
-    for _ in range(runs):
-        with Pair("bench") as pair:
-            pair.start_servers()
-            pair.start_flows()
-            started_at = pair.start_agents()
-            first_at = pair.first_reply_at()
-            direct_at = pair.direct_at(started_at)
-            assert direct_at is not None, pair.logs()
-            up_s.append(direct_at - started_at)
-            time.sleep(1.0)
-            lost.append(pair.lost_since(first_at))
-            control_killed += _outages(pair, 1, _to_child("control-0", signal.SIGKILL), felt=False)
-            cut += _outages(pair, 1, Pair.cut_direct_path, felt=True)
-    return {
-        "direct_s": spread(up_s),
-        "packets_lost_at_upgrade": lost,
-        "control_killed_while_direct_outage_s": spread(control_killed),
-        "direct_cut_outage_s": spread(cut),
-    }
-
-
 def memory(_runs: int) -> dict[str, Any]:
     """Proportional set size of one agent with one connected peer, idle for a minute, all its processes."""
     with _running() as pair:
@@ -144,6 +117,14 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
+def kill_child(pair: Pair, process: str, how: signal.Signals) -> float:
+    """Send a signal to one of alice's processes and return when."""
+    pid = pair.child(pair.alice, process)
+    sent_at = boot_time()
+    os.kill(pid, how)
+    return sent_at
+
+
 @contextmanager
 def _running() -> Iterator[Pair]:
     """Give a pair whose tunnel is up over the relay and carries the measuring traffic."""
@@ -156,13 +137,7 @@ def _running() -> Iterator[Pair]:
 
 
 def _to_child(process: str, how: signal.Signals) -> Callable[[Pair], float]:
-    def fault(pair: Pair) -> float:
-        pid = pair.child(pair.alice, process)
-        fault_at = boot_time()
-        os.kill(pid, how)
-        return fault_at
-
-    return fault
+    return lambda pair: kill_child(pair, process, how)
 
 
 def _faults(runs: int, fault: Callable[[Pair], float], *, felt: bool) -> dict[str, Any]:
@@ -181,7 +156,7 @@ def _outages(pair: Pair, runs: int, fault: Callable[[Pair], float], *, felt: boo
     return outages
 
 
-FIGURES = {"up": up, "relay": relay, "control": control, "packet": packet, "direct": direct, "memory": memory}
+FIGURES = {"up": up, "relay": relay, "control": control, "packet": packet, "memory": memory}
 
 
 def main() -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from actors.demo.ends import End
 from actors.demo.network import Network, NetworkUnavailable
 from actors.demo.pair import HUB as PAIR_HUB
-from actors.demo.pair import End, Homes, Pair, PairFailed
+from actors.demo.pair import Homes, Pair, PairFailed
 from actors.demo.traffic import boot_time
 from tests.kit.nats import FULL_CONE, HAIRPINNING, KINDS, MASQUERADE, Nat, Router, Site, expected_path
 from tests.lab.nats import FIREWALL, PORT_FORWARD

@@ -114,7 +114,7 @@ class Place:
 
 
 class Ground:
-    """A setting, built: `hub`, `places` (left and right), and the `shared` routers from the sites outwards."""
+    """A setting, built: `hub`, `places` (left, right, what was added), the `shared` routers from the sites outwards."""
 
     def __init__(
         self, network: Network, setting: Setting, names: tuple[str, str] = ("alice", "bob"), seed: int = 0
@@ -133,17 +133,23 @@ class Ground:
         self.hub.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         own = [len(site.routers) - setting.shared for site in (setting.left, setting.right)]
         self.shared = self._chain(setting.left.routers[own[0] :], None, serves_hosts=0 in own)
-        self.places = (
+        self.places: tuple[Place, ...] = (
             self._place(names[0], setting.left, setting.left.routers[: own[0]]),
             self._place(names[1], setting.right, setting.right.routers[: own[1]]),
         )
         self.apply()
 
+    def add(self, name: str, site: Site) -> Place:
+        """Build one more site, behind routers of its own alone and those that both others stand behind."""
+        place = self._place(name, site, site.routers)
+        self.places = (*self.places, place)
+        self.apply()
+        return place
+
     @property
     def gates(self) -> tuple[Gate, ...]:
         """Every router, each after those that are nearer to its hosts."""
-        left, right = self.places
-        return *left.gates, *right.gates, *self.shared
+        return *(gate for place in self.places for gate in place.gates), *self.shared
 
     def apply(self) -> None:
         """Load every router's rules, with external ports drawn anew."""
