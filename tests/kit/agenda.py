@@ -15,7 +15,7 @@ class Agenda:
     def at(self, at: float, call: Callable[[], None]) -> None:
         """Have something happen at this time, or now if that is past."""
         self._asked += 1
-        heapq.heappush(self._heap, (at if at > self.now else self.now, self._asked, call))
+        heapq.heappush(self._heap, (max(self.now, at), self._asked, call))
 
     def next_at(self) -> float | None:
         """Return when the next thing happens; None: nothing is left."""
