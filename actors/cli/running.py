@@ -5,6 +5,7 @@ agent from what a dead one left behind.
 """
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from config.schema import NodeSection
 
 LOCK_NAME = "supervisor.lock"
 LOCKS = Path("/proc/locks")
+MAIL_SOCKET = re.compile(r"(?!tap-|ring-)(.+)-(\d+)\.sock")  # transport/drivers/zmq.py, mail_name
 MAX_SNAPSHOT_LEN = 64 << 20  # bytes
 RUN_DIRECTORY: str = next(
     field.default for field in msgspec.structs.fields(NodeSection) if field.name == "run_directory"
@@ -60,6 +62,15 @@ class Agent:
             if words[1:2] == ["FLOCK"] and words[5:6] == [file]:
                 return int(words[4])
         return None
+
+    def incarnations(self) -> dict[str, int]:
+        """Return the processes that take mail, each with its newest incarnation."""
+        found: dict[str, int] = {}
+        for path in self.directory.glob("*.sock"):
+            name = MAIL_SOCKET.fullmatch(path.name)
+            if name is not None:
+                found[name[1]] = max(found.get(name[1], 0), int(name[2]))
+        return found
 
     def snapshots(self) -> tuple[list[Snapshot], list[str]]:
         """Return what the processes wrote last, and a line for each file that cannot be used."""

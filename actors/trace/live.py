@@ -45,8 +45,11 @@ class Past:
     silent: tuple[str, ...]  # processes that did not answer, or in no way that this version reads
 
 
-def read_rings(directory: Path, since: float, limit_s: float) -> Past:
-    """Return the records since `since` (CLOCK_BOOTTIME seconds) of every process that answers within `limit_s`."""
+def read_rings(directory: Path, since: float, limit_s: float, actor: str = "") -> Past:
+    """Return the records since `since` (CLOCK_BOOTTIME seconds) of every process that answers within `limit_s`.
+
+    `actor`: only mail to actors whose names begin so.
+    """
     names = _newest(directory, "ring")
     waiting: dict[zmq.Socket[bytes], str] = {}
     rings: list[Ring] = []
@@ -56,7 +59,7 @@ def read_rings(directory: Path, since: float, limit_s: float) -> Past:
         for process, incarnation in names.items():
             socket = context.socket(zmq.REQ)
             socket.connect(f"ipc://{directory / ring_name(process, incarnation)}")
-            socket.send(encode_wanted(RingWanted(since=since)), zmq.NOBLOCK)
+            socket.send(encode_wanted(RingWanted(since=since, actor=actor)), zmq.NOBLOCK)
             poller.register(socket, zmq.POLLIN)
             waiting[socket] = process
         until = time.monotonic() + limit_s
@@ -79,10 +82,13 @@ class _Held:
 
 
 class Taps:
-    """A subscription to the taps of all processes of an agent, also of those that start later."""
+    """A subscription to the taps of all processes of an agent, also of those that start later.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    `actor`: only to mail for actors whose names begin so.
+    """
+
+    def __init__(self, directory: Path, actor: str = "") -> None:
+        self._directory, self._topic = directory, actor.encode()
         self._context = _context()
         self._poller = zmq.Poller()
         self._sockets: dict[tuple[str, int], zmq.Socket[bytes]] = {}
@@ -155,7 +161,7 @@ class Taps:
                 continue
             socket = self._context.socket(zmq.SUB)
             socket.set(zmq.RCVHWM, RECEIVE_FRAMES)
-            socket.set(zmq.SUBSCRIBE, b"")
+            socket.set(zmq.SUBSCRIBE, self._topic)
             socket.connect(f"ipc://{self._directory / tap_name(process, incarnation)}")
             self._poller.register(socket, zmq.POLLIN)
             self._sockets[process, incarnation] = socket
