@@ -1,0 +1,80 @@
+"""How often a peer may be disturbed without a proof: the budget of disruptive actions (recovery R10).
+
+    At large --the last action is spent--> quarantined --proof, reset, the oldest action is WINDOW_S ago--> at large
+
+An action is disruptive if it closes or replaces, here or at the remote, something that carried an authenticated packet
+in the last CARRIED_S.  What is counted here is what we do ourselves: give up a relayed connection, or a direct path
+with its session.  What carried here was proven here.  Of what carries at the remote alone we know this: without a
+packet from there for CARRIED_S no WireGuard session is left that could carry anything either way (REJECT_AFTER_TIME of
+the whitepaper), so nothing after that disturbs anybody.
+
+A proof gives back all that was spent for it: a path that comes and goes is bounded by the guard's backoff, and a remote
+whose address changes twenty times in an hour is recovered twenty times.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+ACTIONS = 6
+WINDOW_S = 3600.0
+CARRIED_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """The budget is spent: offers go out slowly."""
+
+    since_at: float
+    until: float  # unless a proof comes before
+    reason: str
+
+
+class Budget:
+    """The disruptive actions towards one peer that no proof has followed."""
+
+    def __init__(self) -> None:
+        self._spent: deque[float] = deque(maxlen=ACTIONS)  # when; oldest first
+        self._quarantine: Quarantine | None = None
+        self.disruptions = 0  # proof or not
+
+    def spend(self, reason: str, now: float) -> None:
+        """Take note of a disruptive action; the last one's reason is the quarantine's."""
+        self.disruptions += 1
+        self._spent.append(now)
+        if self._quarantine is None and self.left(now) == 0:
+            words = f"{ACTIONS} attempts within {WINDOW_S / 60:.0f} min proved no path; the last one after: {reason}"
+            self._quarantine = Quarantine(now, self._spent[0] + WINDOW_S, words)
+
+    def give_back(self) -> None:
+        """A path is proven, or the operator starts anew."""
+        self._spent.clear()
+        self._quarantine = None
+
+    def left(self, now: float) -> int:
+        """Return how many actions are left."""
+        return ACTIONS - sum(now - at < WINDOW_S for at in self._spent)
+
+    def quarantine(self, now: float) -> Quarantine | None:
+        """Return why the peer is quarantined; None: it is not."""
+        if self._quarantine is not None and now >= self._quarantine.until:
+            self._quarantine = None
+        return self._quarantine
+
+
+class Allowance:
+    """So many at once, and one more every so many seconds."""
+
+    def __init__(self, burst: int, every_s: float) -> None:
+        self._burst, self._every_s = burst, every_s
+        self._full_at = float("-inf")  # when all are back
+
+    def take(self, now: float) -> bool:
+        """Take one, if one is left."""
+        if self.next_at(now) > now:
+            return False
+        self._full_at = max(self._full_at, now) + self._every_s
+        return True
+
+    def next_at(self, now: float) -> float:
+        """Return when one can be taken; `now`: at once."""
+        return max(now, self._full_at - (self._burst - 1) * self._every_s)

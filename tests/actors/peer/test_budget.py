@@ -1,0 +1,83 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.peer.budget import ACTIONS, WINDOW_S, Allowance, Budget
+
+START = 1000.0
+
+
+def spent(count: int, every_s: float = 10.0) -> Budget:
+    budget = Budget()
+    for number in range(count):
+        budget.spend("nothing heard", START + number * every_s)
+    return budget
+
+
+def test_actions_without_a_proof_end_in_quarantine() -> None:
+    budget = spent(ACTIONS - 1)
+    assert (budget.left(START + 100), budget.quarantine(START + 100)) == (1, None)
+    budget.spend("the relay is silent", START + 100)
+    quarantine = budget.quarantine(START + 100)
+    assert quarantine is not None
+    assert (quarantine.since_at, quarantine.until) == (START + 100, START + WINDOW_S)
+    assert quarantine.reason == "6 attempts within 60 min proved no path; the last one after: the relay is silent"
+
+
+def test_a_proof_gives_them_back_and_ends_it() -> None:
+    budget = spent(ACTIONS)
+    budget.give_back()
+    assert (budget.left(START + 100), budget.quarantine(START + 100)) == (ACTIONS, None)
+    assert budget.disruptions == ACTIONS
+
+
+def test_it_ends_when_the_oldest_action_is_an_hour_ago() -> None:
+    budget = spent(ACTIONS)
+    assert budget.quarantine(START + WINDOW_S - 0.1) is not None
+    assert budget.quarantine(START + WINDOW_S) is None
+    assert budget.left(START + WINDOW_S) == 1
+
+
+def test_twenty_recoveries_in_an_hour_are_no_matter() -> None:
+    budget = Budget()
+    for number in range(20):
+        now = START + number * 180
+        budget.spend("nothing heard", now)
+        assert budget.quarantine(now) is None
+        budget.give_back()
+    assert budget.disruptions == 20
+
+
+@given(st.lists(st.tuples(st.floats(0, 2000), st.booleans()), max_size=60))
+def test_whoever_stops_in_quarantine_spends_no_more_in_any_hour_than_there_is(steps: list[tuple[float, bool]]) -> None:
+    budget, now = Budget(), START
+    unproven: list[float] = []
+    for wait_s, proof in steps:
+        now += wait_s
+        if proof:
+            budget.give_back()
+            unproven = []
+        elif budget.quarantine(now) is None:
+            budget.spend("nothing heard", now)
+            unproven.append(now)
+            assert sum(now - at < WINDOW_S for at in unproven) <= ACTIONS
+        assert 0 <= budget.left(now) <= ACTIONS
+        assert (budget.quarantine(now) is not None) == (budget.left(now) == 0)
+
+
+def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
+    allowance = Allowance(3, 10.0)
+    assert [allowance.take(START) for _ in range(4)] == [True, True, True, False]
+    assert allowance.next_at(START) == START + 10
+    assert [allowance.take(START + 10) for _ in range(2)] == [True, False]
+    assert [allowance.take(START + 100) for _ in range(4)] == [True, True, True, False]
+
+
+@given(st.lists(st.floats(0, 30), max_size=80))
+def test_an_allowance_is_kept_to_and_next_at_is_right(waits: list[float]) -> None:
+    allowance, now, taken = Allowance(3, 10.0), START, 0
+    for wait_s in waits:
+        now += wait_s
+        may = allowance.next_at(now) <= now
+        assert allowance.take(now) == may
+        taken += may
+        assert taken <= 3 + (now - START) / 10
