@@ -20,12 +20,12 @@ from actors.messages.process import (
     ProcessExited,
     ProcessInspected,
 )
-from actors.runtime import watchdog
+from actors.runtime import lab_clock, watchdog
 from actors.runtime.bootstrap import Bootstrap, memory_file
 
 # -I: the module is found where we were found, whatever folder or environment we were started in.
 INTERPRETER = (sys.executable, "-I")
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", lab_clock.VARIABLE)
 
 Fact = ProcessExited | ProcessInspected
 

@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from actors.runtime.lab_clock import open_lab_clock
+
 _BOOTTIME = time.CLOCK_BOOTTIME
 _clock_gettime = time.clock_gettime
+_lab, LAB_NOTE = open_lab_clock(os.environ)
 
 TAI64_EPOCH = 2**62 + 10  # label of 1970-01-01 00:00:00 UTC; TAI was 10 s ahead then
 RESERVED_S = 600  # the mark on disk runs ahead by this much, so that it is written once in ten minutes
@@ -19,14 +22,36 @@ _NS = 1_000_000_000
 _STAMP = struct.Struct("!QI")
 
 
-def now() -> float:
-    """Return the seconds since boot, suspend included (CLOCK_BOOTTIME)."""
-    return _clock_gettime(_BOOTTIME)
+if _lab is None:
+
+    def now() -> float:
+        """Return the seconds since boot, suspend included (CLOCK_BOOTTIME)."""
+        return _clock_gettime(_BOOTTIME)
+
+    def unix_ns() -> int:
+        """Return wall time in nanoseconds since the epoch of Unix."""
+        return time.time_ns()
+
+else:
+    _boot_s, _wall_s = _lab.boot_s, _lab.wall_s
+
+    def now() -> float:
+        """Return the seconds since boot as the lab would have them."""
+        return _clock_gettime(_BOOTTIME) + _boot_s()
+
+    def unix_ns() -> int:
+        """Return wall time in nanoseconds as the lab would have it."""
+        return time.time_ns() + int(_wall_s() * _NS)
+
+
+def awake_now() -> float:
+    """Return the seconds since boot without those of suspend (CLOCK_MONOTONIC)."""
+    return time.monotonic()
 
 
 def unix_now() -> float:
     """Return wall time in Unix seconds: for people and certificates, never for waiting."""
-    return time.time()
+    return unix_ns() / _NS
 
 
 class Tai64n:
@@ -40,7 +65,7 @@ class Tai64n:
     A mark file that cannot be read as one is kept beside (`.unreadable`) and replaced.
     """
 
-    def __init__(self, mark_file: Path, unix_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, mark_file: Path, unix_ns: Callable[[], int] = unix_ns) -> None:
         self._mark_file, self._unix_ns = mark_file, unix_ns
         self._mark_ns = self._read_mark()
         self._last_ns = self._mark_ns

@@ -23,11 +23,13 @@ from typing import ClassVar, NamedTuple
 import msgspec
 from loguru import logger
 
-from actors.addresses import AGENT, HOST, PACKET, SUPERVISOR, control_processes
+from actors.addresses import AGENT, HOST, PACKET, PEERS, SUPERVISOR, control_processes
 from actors.effects import Effect
+from actors.messages.node import OutsideEvent
 from actors.messages.process import AgentStopped, Announce, HostInbox, ShutdownWanted, StartProcess
 from actors.messages.status import Snapshot
 from actors.node.agent import Agent
+from actors.node.sleep import SleepWatch
 from actors.runtime import bootstrap, clock
 from actors.runtime.bootstrap import Bootstrap, DirectoryUnavailable
 from actors.runtime.children import Children, Fact
@@ -44,6 +46,7 @@ from wg.drivers.tun import TunUnavailable
 from wg.drivers.udp import PortUnavailable, open_udp
 
 SNAPSHOT_S = 1.0
+CLOCKS_S = 0.5  # from one look at the clocks to the next: a sleep is noticed so soon after it
 # What processes leave in the run directory; anything else there is not ours to remove.
 SNAPSHOTS = "status-*.json"
 OURS = (SNAPSHOTS, "*.sock", "*.lock", "*.new", "redaction.key")
@@ -75,6 +78,8 @@ def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
     peers stay as they were.
     """
     logs.setup(config.file.log, SUPERVISOR)
+    if clock.LAB_NOTE:
+        logger.warning("{}", clock.LAB_NOTE)
     os.umask(0o077)
     with ExitStack() as stack:
         try:
@@ -159,6 +164,7 @@ class Supervisor:
         self._loop = asyncio.new_event_loop()
         self._children = Children(self._loop, self._tell)
         self._started_at = clock.now()
+        self._sleep = SleepWatch(clock.now(), clock.awake_now())
         self._exit_code = 1
         controls = control_processes(config.file.runtime.control_processes)
         self._agent = Agent(controls, bootstrap.settings_of(config), random.SystemRandom())
@@ -175,6 +181,7 @@ class Supervisor:
                 loop.add_signal_handler(number, self._on_stop_signal, number)
             loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
             self._keep_snapshot()
+            self._watch_clocks()
             loop.run_forever()
             return self._exit_code
         finally:
@@ -276,7 +283,15 @@ class Supervisor:
             self._held.office.post(AGENT, bootstrap.settings_of(self._config))
             count = len(config.file.peer)
             logger.info("the configuration was read again: {} peer{}", count, "" if count == 1 else "s")
+            self._held.office.post(PEERS, OutsideEvent(kind="configuration_changed"))
         self._notifier.ready("configuration read again")
+
+    def _watch_clocks(self) -> None:
+        """Tell the peers when the machine has slept: nobody knows what became of their paths (recovery R12)."""
+        if slept_s := self._sleep.slept_s(clock.now(), clock.awake_now()):
+            logger.info("resumed from sleep", slept_s=round(slept_s, 1))
+            self._held.office.post(PEERS, OutsideEvent(kind="resumed", detail=f"slept for {slept_s:.0f} s"))
+        self._loop.call_later(CLOCKS_S, self._watch_clocks)
 
     def _route(self, config: NodeConfig) -> None:
         self._held.interface.route(prefix for peer in config.file.peer for prefix in peer.allowed_ips)
