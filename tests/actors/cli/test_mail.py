@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +12,12 @@ import zmq
 
 from actors.cli.errors import CommandFailed
 from actors.cli.mail import FRAMES, NAMES, CommandMail
-from actors.cli.running import Agent, boot_now
+from actors.cli.running import Agent
 from actors.effects import Address, Effect
 from actors.runtime.post_office import PostOffice
 from actors.trace.record import Record
 from config.keys import PublicKey
+from tests.actors.cli.offices import on_a_thread
 from tests.actors.runtime.town import Calm, Note, Poke, here
 from tests.config.samples import BOB
 from transport.drivers.zmq import ipc, mail_name
@@ -42,40 +42,13 @@ class Chain:
 @contextmanager
 def running(directory: Path, *processes: str, incarnation: int = 1) -> Iterator[list[PostOffice]]:
     """Run an office for each process on a thread, with a Chain `chain` that leads to the next one's."""
-    offices: list[PostOffice] = []
-    done = False
 
-    def run() -> None:
-        try:
-            while not done:
-                busy = [office.turn() for office in offices]
-                for office in offices:
-                    office.serve_tap()
-                if not any(busy):
-                    offices[0].receiver.socket.poll(1)
-        finally:
-            for office in offices:
-                office.close()
+    def furnish(offices: dict[str, PostOffice]) -> None:
+        for index, office in enumerate(offices.values()):
+            office.add("chain", Chain(here("chain", processes[(index + 1) % len(processes)])))
 
-    def open_and_run() -> None:
-        offices.extend(PostOffice(process, incarnation, directory, clock=boot_now) for process in processes)
-        for index, office in enumerate(offices):
-            following = processes[(index + 1) % len(processes)]
-            for other in processes:
-                if other != office.process:
-                    office.connect(other, incarnation)
-            office.add("chain", Chain(here("chain", following)))
-        run()
-
-    with ThreadPoolExecutor(1) as other:
-        thread = other.submit(open_and_run)
-        try:
-            while not (len(offices) == len(processes) and all("chain" in office.shells for office in offices)):
-                assert not thread.done(), thread.exception()
-            yield offices
-        finally:
-            done = True
-            thread.result(WAIT_S)
+    with on_a_thread(directory, processes, furnish, incarnation) as offices:
+        yield list(offices.values())
 
 
 def agent(directory: Path) -> Agent:
