@@ -1,0 +1,178 @@
+"""The scenarios of recovery.md section 2, as data: what there is, what breaks, what is measured, what it may be."""
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tests.kit.nats import APD, MASQUERADE, Nat, Site
+from tests.lab import breaks
+from tests.lab.breaks import Break
+from tests.lab.measure import Outcome
+from tests.lab.nats import RealNat
+from tests.lab.stage import Plan, Stage, behind
+from wg.paths import PathKind
+
+Measured = Literal["outage", "noticed", "direct", "nothing torn down"]
+
+LAX = RealNat("lax", APD, APD, port_preserving=True, lax=True)
+PUBLIC = Site()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a figure may be, in seconds; None: nothing is asked."""
+
+    p50: float | None = None
+    p99: float | None = None  # of every run, where there are too few for a percentile
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One fault in one setting."""
+
+    id: str
+    variant: str
+    fault: Break
+    start: PathKind
+    limit: Limit
+    plan: Plan
+    measured: Measured = "outage"
+    noticed: float | None = None  # s
+    watch_s: float = 3.0  # from the fault until the packets are looked at
+    recovers_s: float = 60.0
+    disruptive: int | None = None  # actions that it may take; None: any
+    again: bool = True  # another run may follow on the same stage
+    shortened: str = ""
+    before: Callable[[Stage], None] | None = None  # done before the servers start
+
+    def allows(self, outcome: Outcome) -> bool:
+        """Tell whether a run is within the figures that hold for each."""
+        late = outcome.noticed_s is not None and self.noticed is not None and outcome.noticed_s > self.noticed
+        over = self.limit.p99 is not None and (outcome.seconds is None or outcome.seconds > self.limit.p99)
+        torn = self.disruptive is not None and outcome.disruptive > self.disruptive
+        return outcome.recovered and not (late or over or torn)
+
+    @property
+    def name(self) -> str:
+        """Return the name that the command line takes."""
+        return f"{self.id}/{self.variant}"
+
+
+def homes(nat: Nat = MASQUERADE, *, right: Site | None = None, ice: bool = True) -> Plan:
+    """Return a plan of two hosts behind such routers, or of one and a host elsewhere."""
+    return Plan(behind(nat, "left"), behind(nat, "right") if right is None else right, ice=ice)
+
+
+BACK = Limit(2.0, 5.0)  # S0 to S2, once the link is back
+BOTH = Limit(5.0, 10.0)  # S3
+FELT = Limit(None, 5.0)
+UNFELT = Limit(0.0, 0.0)
+DIRECT_DEAD = Limit(2.0, 4.0)
+ROUTERS = (("strict", MASQUERADE), ("lax", LAX))
+STARTS: tuple[PathKind, PathKind] = ("relayed", "direct")
+
+
+def scenarios() -> Iterator[Scenario]:
+    """Return every scenario, in the order of their names."""
+    yield from _addresses()
+    yield from _relays()
+    yield from _direct()
+    yield from _signal()
+    yield from _machines()
+
+
+def _addresses() -> Iterator[Scenario]:
+    for kind, nat in ROUTERS:
+        for start in STARTS:
+            plan = homes(nat, right=PUBLIC, ice=start == "direct")
+            for away_s, told in ((1.0, ""), (10.0, ""), (20.0, "link away 60 s -> 20 s")):
+                fault = breaks.new_address("alice", away_s=away_s)
+                name = f"new-address-away-{away_s:.0f}s-{start}-{kind}"
+                yield Scenario("S0", name, fault, start, BACK, plan, shortened=told)
+            yield Scenario("S0", f"new-address-{start}-{kind}", breaks.new_address("alice"), start, BACK, plan)
+            yield Scenario("S0", f"flushed-{start}-{kind}", breaks.flushed("alice"), start, BACK, plan)
+            yield Scenario(
+                "S0", f"flushed-away-1s-{start}-{kind}", breaks.flushed("alice", away_s=1.0), start, BACK, plan
+            )
+    for kind, nat in ROUTERS:
+        one, both = breaks.new_address("alice"), breaks.new_address("alice", "bob")
+        yield Scenario("S1", kind, one, "relayed", BACK, homes(nat, ice=False))
+        yield Scenario("S2", kind, one, "direct", BACK, homes(nat))
+        yield Scenario("S3", f"relayed-{kind}", both, "relayed", BOTH, homes(nat, ice=False))
+        yield Scenario("S3", f"direct-{kind}", both, "direct", BOTH, homes(nat))
+
+
+def _relays() -> Iterator[Scenario]:
+    relayed = homes(ice=False)
+    yield Scenario("S4", "in-use", breaks.half_open, "relayed", FELT, relayed, noticed=5.0)
+    yield Scenario(
+        "S4", "standby", breaks.half_open, "direct", UNFELT, homes(), noticed=30.0, watch_s=33.0, measured="noticed"
+    )
+    yield Scenario("S5", "restarted", breaks.relay_restarted(), "relayed", FELT, relayed)
+    away = breaks.relay_restarted(10.0)
+    yield Scenario("S5", "away-10s", away, "relayed", FELT, relayed)
+    two = replace(relayed, relays=((0, 1), (0, 1)))
+    never = float("inf")
+    yield Scenario("S6", "other-down", breaks.relay_restarted(never, used=False), "relayed", UNFELT, two, watch_s=8.0)
+    yield Scenario("S6", "used-down", breaks.relay_restarted(never), "relayed", FELT, two)
+    yield Scenario("S23", "home-moved", breaks.home_moved, "relayed", FELT, two)
+
+
+def _direct() -> Iterator[Scenario]:
+    # A path of its own each way: what alice hears vanishes, what bob hears does.
+    worst = Limit(3.0, 5.0)
+    for name in ("alice", "bob"):
+        yield Scenario("S8", f"to-{name}", breaks.one_way(name), "direct", worst, homes())
+        only = breaks.one_way(name, kind="wireguard")
+        yield Scenario("S9", f"to-{name}", only, "direct", worst, homes())
+    yield Scenario("S9", "both-ways", breaks.one_way("alice", "bob", kind="wireguard"), "direct", worst, homes())
+    yield Scenario("S8", "cut", breaks.direct_cut, "direct", DIRECT_DEAD, homes())
+    yield Scenario("S15", "wireguard-dropped", breaks.then_the_relay, "direct", FELT, homes(), watch_s=1.0, again=False)
+
+
+def _signal() -> Iterator[Scenario]:
+    yield Scenario("S11", "direct", breaks.signal_restarted, "direct", UNFELT, homes(), watch_s=8.0, disruptive=0)
+    yield Scenario(
+        "S11", "relayed", breaks.signal_restarted, "relayed", UNFELT, homes(ice=False), watch_s=8.0, disruptive=0
+    )
+    told = "signal down 10 min -> 5 s"
+    relay = breaks.signal_away(breaks.relay_restarted())
+    yield Scenario("S12", "relay-restarted", relay, "relayed", FELT, homes(ice=False), shortened=told)
+    yield Scenario("S12", "direct-cut", breaks.signal_away(breaks.direct_cut), "direct", FELT, homes(), shortened=told)
+    yield Scenario(
+        "S12", "new-address", breaks.signal_away(breaks.new_address("alice")), "direct", FELT, homes(), shortened=told
+    )
+
+
+def _machines() -> Iterator[Scenario]:
+    for start in STARTS:
+        plan = homes(ice=start == "direct")
+        twice = breaks.renumbered_twice
+        yield Scenario("S17", start, twice, start, Limit(None, 3.0), plan)
+        for how, word in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "hung")):
+            packet, control = (breaks.process_told(name, how) for name in ("packet", "control-0"))
+            yield Scenario("S19", f"packet-{word}-{start}", packet, start, Limit(None, 2.0), plan)
+            yield Scenario("S19", f"control-{word}-{start}", control, start, UNFELT, plan, watch_s=8.0)
+        for share in (0.05, 0.2):
+            yield Scenario(
+                "S20",
+                f"{share:.0%}-{start}",
+                breaks.lossy(share, 60.0),
+                start,
+                Limit(),
+                plan,
+                measured="nothing torn down",
+                disruptive=0,
+                shortened="10 min -> 60 s",
+            )
+
+
+def find(names: list[str]) -> list[Scenario]:
+    """Return the scenarios of these names: S1, or S1/strict; all of them for none.  Raises ValueError."""
+    found = list(scenarios())
+    for name in names:
+        if not any(name in (one.id, one.name) for one in found):
+            would_do = ", ".join(one.name for one in found if one.id == name.partition("/")[0])
+            raise ValueError(f"no scenario {name!r}; {would_do or ', '.join(dict.fromkeys(one.id for one in found))}")
+    return [one for one in found if not names or one.id in names or one.name in names]

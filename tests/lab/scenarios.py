@@ -1,0 +1,180 @@
+"""The scenarios of recovery.md with real agents in network namespaces: what each fault costs, beside what it may cost.
+
+python -m tests.lab.scenarios [S1 S4/in-use ...] [--runs N] [--jobs N] [--json] [--story]
+(make lab SCENARIO=S1 RUNS=20)
+
+Each scenario has namespaces of its own, in which its runs follow each other while the stage is found healthy again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from actors.cli.demo import Stopped, stoppable
+from actors.demo.network import NetworkUnavailable
+from actors.demo.pair import PairFailed
+from actors.demo.traffic import boot_time
+from tests.lab.breaks import Broken
+from tests.lab.catalogue import Scenario, find
+from tests.lab.measure import Outcome, disruptions, noticed_at
+from tests.lab.results import HEADING, Result, line, markdown, story, summary
+from tests.lab.stage import HALF_S, Stage
+
+RUNS = 3
+JOBS = 2
+BEFORE_S = 10.0  # of packets, before each fault
+UP_S = 40.0  # for the stage to be as the scenario begins
+AGAIN_S = 25.0  # for it to be so once more; later than that, a new one is quicker
+
+
+def run(scenario: Scenario, runs: int, *, told: bool = False) -> Result:
+    """Run a scenario so many times; with `told` print the mail of each run that was not as it should be."""
+    outcomes: list[Outcome] = []
+    while len(outcomes) < runs:
+        for outcome in _on_one_stage(scenario, runs - len(outcomes), told=told):
+            outcomes.append(outcome)
+            if outcome.error:
+                print(f"{scenario.name}: {outcome.error}", file=sys.stderr, flush=True)
+    return summary(scenario, outcomes)
+
+
+def _on_one_stage(scenario: Scenario, runs: int, *, told: bool) -> Iterator[Outcome]:
+    """Yield the outcomes of one stage: one at the least, all if it stays healthy."""
+    try:
+        with Stage(scenario.plan) as stage:
+            if scenario.before is not None:
+                scenario.before(stage)
+            stage.start_servers()
+            stage.start_flows()
+            stage.start_agents()
+            for number in range(runs):
+                if not stage.wait_proven(scenario.start, UP_S if number == 0 else AGAIN_S):
+                    if number:
+                        return
+                    raise PairFailed(f"not {scenario.start} within {UP_S:.0f} s\n{stage.logs()}")
+                time.sleep(BEFORE_S)
+                outcome = _one_run(stage, scenario, told=told)
+                yield outcome
+                if not (scenario.again and outcome.recovered):
+                    return
+    except PairFailed as error:
+        yield Outcome(None, None, 0, str(error))
+
+
+def _one_run(stage: Stage, scenario: Scenario, *, told: bool) -> Outcome:
+    if not stage.is_proven(scenario.start):
+        return Outcome(None, None, 0, f"not {scenario.start} any more before the fault")
+    begun_at, error, seconds = boot_time(), "", None
+    broken = Broken(begun_at)
+    try:
+        broken = scenario.fault(stage)
+        seconds = _measure(stage, scenario, broken)
+    except PairFailed as failure:
+        error = str(failure)
+    ended_at = boot_time()
+    records = [stage.records(end, 0.0) for end in stage.all_ends if end.agent is not None]
+    noticed = [at for of_one in records if (at := noticed_at(of_one, broken.at)) is not None and at <= ended_at]
+    outcome = Outcome(
+        seconds,
+        min(noticed) - broken.at if noticed else None,
+        sum(len(disruptions(of_one, begun_at)) for of_one in records),
+        error,
+    )
+    if told and not scenario.allows(outcome):
+        print(story(stage, broken.at - 1.0, ended_at), flush=True)
+    broken.mend()
+    return outcome
+
+
+def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
+    """Wait until all is well again, and return the seconds that the scenario is about."""
+    back_at = broken.back_at if broken.back_at is not None else broken.at
+    time.sleep(max(broken.at + scenario.watch_s - boot_time(), 0.0))
+    stage.wait_flows(back_at, scenario.recovers_s)
+    outage = stage.silence(broken.back_at if broken.back_at is not None else broken.at - HALF_S, boot_time())
+    match scenario.measured:
+        case "outage" | "nothing torn down":
+            return outage
+        case "direct":
+            if not stage.wait_proven("direct", scenario.recovers_s):
+                raise PairFailed(f"no direct path within {scenario.recovers_s:.0f} s")
+            return boot_time() - broken.at
+        case "noticed":
+            found = [noticed_at(stage.records(end, broken.at), broken.at) for end in stage.ends]
+            if outage or not any(found):
+                raise PairFailed(f"not noticed within {scenario.watch_s:.0f} s, or felt: {outage:.2f} s")
+            return min(at for at in found if at is not None) - broken.at
+
+
+# --- many ---
+
+
+def run_all(scenarios: Sequence[Scenario], runs: int, jobs: int, *, told: bool) -> Iterator[Result]:
+    """Yield the result of each scenario as it is done; more than one at a time have a process each."""
+    if jobs == 1 or len(scenarios) == 1:
+        for scenario in scenarios:
+            yield run(scenario, runs, told=told)
+        return
+    workers: list[subprocess.Popen[str]] = []
+
+    def work(scenario: Scenario) -> Result:
+        arguments = ("-m", "tests.lab.scenarios", scenario.name, "--runs", str(runs), "--json")
+        worker = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+        workers.append(worker)
+        out, _ = worker.communicate()
+        return Result.read(out) if out.strip() else summary(scenario, [Outcome(None, None, 0, "the run broke off")])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(work, scenario) for scenario in scenarios]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BaseException:
+            for one in waiting:
+                one.cancel()
+            for worker in workers:
+                worker.terminate()
+            raise
+
+
+def main() -> int:
+    """Run what was named and return the exit code: 0 if every scenario was within its figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.scenarios")
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help="S1, or S1/strict; all without one")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--jobs", type=int, default=JOBS, help="scenarios at a time")
+    parser.add_argument("--json", action="store_true", help="one JSON object a scenario")
+    parser.add_argument("--markdown", action="store_true", help="the table of the README")
+    parser.add_argument("--story", action="store_true", help="print the mail of a run over its figure; --jobs 1 only")
+    options = parser.parse_args()
+    try:
+        scenarios = find(options.names)
+    except ValueError as error:
+        parser.error(str(error))
+    results: list[Result] = []
+    if not (options.json or options.markdown):
+        print(HEADING, flush=True)
+    try:
+        with stoppable() as tidying:
+            for result in run_all(scenarios, options.runs, options.jobs, told=options.story):
+                results.append(result)
+                if not options.markdown:
+                    print(json.dumps(result.as_json()) if options.json else line(result), flush=True)
+            tidying()
+    except NetworkUnavailable as error:
+        print(f"homing: {error}", file=sys.stderr)
+        return 1
+    except Stopped:
+        print("homing: stopped; everything that was made is gone", file=sys.stderr)
+        return 1
+    if options.markdown:
+        print(markdown(results))
+    return 0 if all(result.ok for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""The programs of a laboratory run: agents on a described ground, relay servers, a signal server, numbered packets.
+
+A Pair, with what the scenarios need beside: routers to break, a second relay server, a third agent, and looking into
+the agents without a process for each look.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from actors.cli.report import Report, make_report
+from actors.cli.running import Agent
+from actors.demo.ends import End
+from actors.demo.network import Network
+from actors.demo.pair import SIGNAL_PORT, Homes, Pair, PairFailed
+from actors.demo.traffic import boot_time, longest_gap
+from actors.messages.status import PeerStatus
+from actors.trace.live import read_rings
+from actors.trace.record import Record
+from tests.kit.nats import Nat, Router, Site
+from tests.lab.matrix import SETTINGS
+from tests.lab.topology import HUB, Gate, Ground, Place, Setting
+from wg.paths import PathKind
+
+RELAY_PORTS = (8080, 8081)
+RELAYS = tuple(f"rel://{ip}:{port}" for ip, port in zip(HUB, RELAY_PORTS, strict=True))
+STUN_PORT = 3478
+RING_S = 2.0  # that a process may take to tell its past
+FLOW_RATE = 50  # numbered packets a second
+ENOUGH = 0.8  # of them, for half a second: the path is back, not a single lucky packet
+HALF_S = 0.5
+LOOK_S = 0.1
+
+ICE_OFF = "\n[ice]\nenabled = false\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is."""
+
+    left: Site
+    right: Site
+    ice: bool = True
+    relays: tuple[tuple[int, ...], ...] = ((0,), (0,))  # the relay servers that each end is told of
+    third: Literal["", "friend", "double"] = ""  # one more agent: a peer of both, or one with the left one's key
+
+
+class Stage(Pair):
+    """A plan, built: `with Stage(plan) as stage:`; the servers run, the agents not yet."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("lab", self._lay_out, settings=SETTINGS + ("" if plan.ice else ICE_OFF), relay_options=())
+        self.plan = plan
+        self.servers: list[subprocess.Popen[str] | None] = [None, None]  # the relays
+        self.third: End | None = None
+
+    def _lay_out(self, network: Network) -> Homes:
+        self.ground = Ground(network, Setting("lab", self.plan.left, self.plan.right))
+        left, right = self.ground.places
+        return Homes(self.ground.hub, (left.host, right.host))
+
+    def _move_in(self, homes: Homes) -> None:
+        super()._move_in(homes)
+        if self.plan.third:
+            place = self.ground.add("carol", Site((Router("carol-home", self.plan.left.routers[0].nat),)))
+            double = self.plan.third == "double"
+            self.third = End(
+                "carol",
+                self.alice.address if double else "10.77.0.3",
+                place.host,
+                self.alice.private_key if double else secrets.token_bytes(32),
+            )
+        for end, relays in zip(self.all_ends, (*self.plan.relays, self.plan.relays[0]), strict=False):
+            others = {one.public_key: one for one in reversed(self.all_ends) if one.public_key != end.public_key}
+            self.configure(end, list(others.values()), HUB[0], [RELAYS[relay] for relay in relays])
+
+    @property
+    def all_ends(self) -> list[End]:
+        """Return every host with an agent."""
+        return [*self.ends, *([self.third] if self.third is not None else [])]
+
+    def place(self, end: End) -> Place:
+        """Return where an end stands."""
+        return self.ground.places[self.all_ends.index(end)]
+
+    def gate(self, end: End) -> Gate:
+        """Return the router before an end."""
+        return self.place(end).gates[0]
+
+    # --- programs ---
+
+    def start_relay(self, index: int = 0) -> None:
+        """Start one of the relay servers; the first answers STUN too."""
+        url, port = RELAYS[index], RELAY_PORTS[index]
+        secret = ("--secret-file", str(self.directory / "relay.secret"))
+        stun = ("--stun-port", str(STUN_PORT)) if index == 0 else ()
+        listen = ("--listen", f":{port}", "--exposed-url", url)
+        self.servers[index] = self._spawn(self.hub, f"relay{index}", "relay", *listen, *secret, *stun)
+        self.relay = self.servers[0]
+
+    def kill_relay(self, index: int = 0) -> float:
+        """Kill one of the relay servers and return when."""
+        return _kill(self.servers[index])
+
+    def start_signal(self) -> None:
+        """Start the signal server again."""
+        self.signal = self._spawn(self.hub, "signal", "signal", "--listen", f":{SIGNAL_PORT}")
+
+    def kill_signal(self) -> float:
+        """Kill the signal server and return when."""
+        return _kill(self.signal)
+
+    def start_servers(self) -> None:
+        """Start the signal server and the relay servers that somebody is told of."""
+        super().start_servers()
+        if any(1 in relays for relays in self.plan.relays):
+            self.start_relay(1)
+            self._wait_listening(RELAY_PORTS[1], "relay1")
+
+    def start_agents(self) -> float:
+        """Start the agents of the pair, and a friend's, and return when."""
+        started_at = super().start_agents()
+        if self.plan.third == "friend":
+            self.start_third()
+        return started_at
+
+    def start_third(self) -> None:
+        """Start the third agent."""
+        assert self.third is not None
+        self.third.agent = self._spawn(self.third.host, "carol", "up", "-c", str(self.config(self.third)))
+
+    def processes(self, end: End) -> list[int]:
+        """Return the process ids of an agent, its supervisor's first."""
+        assert end.agent is not None
+        return [end.agent.pid, *(self.child(end, name) for name in ("control-0", "packet"))]
+
+    def tell(self, end: End, process: str, how: signal.Signals) -> float:
+        """Send a signal to one process of an agent and return when."""
+        pid = self.child(end, process)
+        sent_at = boot_time()
+        os.kill(pid, how)
+        return sent_at
+
+    # --- looking ---
+
+    def report(self, end: End) -> Report:
+        """Return what `homing status` is made of."""
+        snapshots, problems = Agent(end.name, self.run_directory(end)).snapshots()
+        return make_report(end.name, None, snapshots, problems, boot_time())
+
+    def paths(self, end: End) -> list[str]:
+        """Return how each peer of an end is connected, "" where it is not."""
+        return [str(peer.path) if peer.state == "connected" else "" for peer in self.report(end).peers]
+
+    def decided(self, end: End) -> list[PeerStatus]:
+        """Return what the control process says of each peer."""
+        snapshots, _ = Agent(end.name, self.run_directory(end)).snapshots()
+        return [peer for snapshot in snapshots if snapshot.control is not None for peer in snapshot.control.peers]
+
+    def is_proven(self, kind: PathKind) -> bool:
+        """Tell whether every pair is connected so, with a relayed connection beside a direct path."""
+        ends = self.all_ends if self.plan.third != "double" else self.ends
+        if not all(set(self.paths(end)) == {kind} for end in ends):
+            return False
+        return kind == "relayed" or all(peer.relay_url for end in ends for peer in self.decided(end))
+
+    def wait_proven(self, kind: PathKind, limit_s: float) -> bool:
+        """Wait until every pair is connected so; tell whether that came in time."""
+        return self.wait_for(lambda: self.is_proven(kind), limit_s)
+
+    def wait_for(self, condition: Callable[[], bool], limit_s: float) -> bool:
+        """Wait for something to become true; tell whether it did in time."""
+        until = boot_time() + limit_s
+        while not condition():
+            if boot_time() > until:
+                return False
+            time.sleep(LOOK_S)
+        return True
+
+    def used_relay(self) -> int:
+        """Return which relay server carries alice's packets for bob."""
+        return RELAYS.index(self.report(self.alice).peers[0].endpoint)
+
+    def records(self, end: End, since: float) -> list[Record]:
+        """Return what the trace of an agent holds since then, in the order of time."""
+        rings = read_rings(self.run_directory(end), since, RING_S).rings
+        return sorted((record for ring in rings for record in ring.records), key=lambda record: record.at)
+
+    # --- numbered packets ---
+
+    def arrivals(self, end: End, since: float) -> list[float]:
+        """Return when packets came to an end."""
+        found: list[float] = self.ask_flow(end, f"arrivals {since}", 5.0) or []
+        return found
+
+    def flows(self) -> bool:
+        """Tell whether packets have come both ways in the last half second."""
+        since = boot_time() - HALF_S
+        return all(len(self.arrivals(end, since)) >= ENOUGH * HALF_S * FLOW_RATE for end in self.ends)
+
+    def wait_flows(self, after: float, limit_s: float) -> None:
+        """Wait until packets come both ways again, all of that half second sent after this time.  Raises PairFailed."""
+        if not self.wait_for(lambda: boot_time() > after + HALF_S + LOOK_S and self.flows(), limit_s):
+            raise PairFailed(f"no packets both ways within {limit_s:.0f} s\n{self.logs()}")
+
+    def silence(self, start: float, end: float) -> float:
+        """Return the longest gap between arrivals then, the longer of both directions' (recovery.md section 3)."""
+        return max(longest_gap(self.arrivals(one, start), start, end) for one in self.ends)
+
+
+def behind(nat: Nat, name: str) -> Site:
+    """Return a host behind one router."""
+    return Site((Router(name, nat),))
+
+
+def _kill(process: "subprocess.Popen[str] | None") -> float:
+    assert process is not None
+    killed_at = boot_time()
+    process.kill()
+    process.wait()
+    return killed_at
