@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,11 +29,19 @@ from actors.messages.process import ProcessRestarted
 from actors.runtime.shell import types_of
 from actors.runtime.timers import SLACK_S, Timer, Timers
 
-Recorder = Callable[[float, str, str, msgspec.Struct, object, object], None]
-"""Is told of each delivery: time, receiver, sender, message, the receiver's state before and after."""
-
 LINK_DELAY_S = (0.000_05, 0.002)  # shortest and longest on a link between processes
 RESTLESS = 100_000  # messages at one instant: the actors go in circles
+
+
+class Handled(NamedTuple):
+    """One message that a machine handled."""
+
+    at: float
+    actor: str  # actor@process
+    sender: str  # the same; empty: from outside
+    message: msgspec.Struct
+    before: object  # the receiver's state
+    after: object
 
 
 class Restless(AssertionError):
@@ -92,7 +100,7 @@ class World:
         self._caught: dict[Address[Any], list[Any]] = {}
         self._frozen: set[str] = set()  # processes
         self._countdowns: list[tuple[int, Callable[[], None]]] = []  # deliveries from now -> what happens then
-        self.recorder: Recorder | None = None
+        self.recorder: Callable[[Handled], None] | None = None
         self._hash = hashlib.blake2b(digest_size=16) if traced else None
         self._encode = msgspec.msgpack.Encoder(order="deterministic").encode  # sets have no order of their own
 
@@ -122,6 +130,11 @@ class World:
     def machine(self, address: Address[Any]) -> Any:
         """Return the machine that lives there."""
         return self._actors[address].machine
+
+    def machine_or_none(self, address: Address[Any]) -> Any:
+        """Return the machine that lives there, or None."""
+        actor = self._actors.get(address)
+        return None if actor is None else actor.machine
 
     def crash(self, process: str) -> None:
         """End a process at once: its actors, their mail, and a contiguous run of what was on its links.
@@ -283,7 +296,7 @@ class World:
         except Exception as error:
             raise MachineRaised(f"{actor.name} on {message} at {self.now}, seed {self.seed}: {error!r}") from error
         if self.recorder is not None:
-            self.recorder(self.now, actor.name, mail.sender, message, before, machine.state)
+            self.recorder(Handled(self.now, actor.name, mail.sender, message, before, machine.state))
         self._perform(actor, effects)
         if self._countdowns:
             self._count_down()
