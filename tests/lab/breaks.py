@@ -133,7 +133,21 @@ def _no_relay(stage: Stage, end: End, index: int) -> Drop:
     return Drop(stage.hub, f'iifname "{port}" tcp dport {RELAY_PORTS[index]}')
 
 
+def out_of_reach(index: int) -> Callable[[Stage], None]:
+    """Bob cannot reach one of the relay servers, from the beginning (S7)."""
+    return lambda stage: _keep(_no_relay(stage, stage.bob, index))
+
+
+def _keep(_drop: Drop) -> None:
+    """Leave it as it is: it goes with the stage."""
+
+
 # --- the direct path (S8 to S10, S15) ---
+
+
+def no_direct_path(stage: Stage) -> None:
+    """Nothing passes between the sites from the beginning."""
+    stage.cut_direct_path()
 
 
 def one_way(*who: str, kind: str = "all") -> Break:
@@ -161,7 +175,7 @@ def direct_possible(event: bool) -> Break:
         at = boot_time()
         if event:
             _network_event(stage.alice)
-        return Broken(at)
+        return Broken(at, mend=lambda: no_direct_path(stage))
 
     return fault
 
@@ -235,15 +249,18 @@ def process_told(process: str, how: signal.Signals) -> Break:
     return lambda stage: Broken(stage.tell(stage.alice, process, how))
 
 
-def frozen(*who: str, seconds: float) -> Break:
-    """All processes of these agents stand still for a while."""
+def asleep(*who: str, seconds: float, still_s: float = 2.0) -> Break:
+    """These machines sleep: their processes stand still, and then their clocks say that it was for so long."""
 
     def fault(stage: Stage) -> Broken:
-        pids = [pid for end in _ends(stage, who) for pid in stage.processes(end)]
+        ends = _ends(stage, who)
+        pids = [pid for end in ends for pid in stage.processes(end)]  # a supervisor first: it watches the others
         at = boot_time()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(seconds)
+        time.sleep(min(still_s, seconds))
+        for end in ends:
+            stage.shift(end).add(boot_s=max(seconds - still_s, 0.0))
         for pid in reversed(pids):
             os.kill(pid, signal.SIGCONT)
         return Broken(at, boot_time())
@@ -251,7 +268,45 @@ def frozen(*who: str, seconds: float) -> Break:
     return fault
 
 
-# --- loss (S20) ---
+def wall_stepped(seconds: float) -> Break:
+    """The wall clock of alice's machine is set (S23)."""
+
+    def fault(stage: Stage) -> Broken:
+        at = boot_time()
+        stage.shift(stage.alice).add(wall_s=seconds)
+        return Broken(at)
+
+    return fault
+
+
+def agents_restarted(stage: Stage) -> Broken:
+    """Both agents end, and start anew (S7: what they cannot reach was so from the beginning)."""
+    stage.stop_agents()
+    return Broken(boot_time(), stage.start_agents())
+
+
+def double_started(stage: Stage) -> Broken:
+    """Another machine starts with alice's key (S21)."""
+    assert stage.third is not None
+    at = boot_time()
+    stage.start_agent(stage.third)
+    return Broken(at)
+
+
+def unbroken(_stage: Stage) -> Broken:
+    """Break nothing: what is measured was so from the beginning."""
+    return Broken(boot_time())
+
+
+# --- what packets meet (S18, S20) ---
+
+
+def narrow(stage: Stage) -> None:
+    """The link between alice's router and the hub carries 1280 bytes at most, and nobody is told (S18)."""
+    uplink = stage.gate(stage.alice).uplink
+    for host, device in ((uplink.host, "up"), (uplink.far_host, uplink.far_port)):
+        host.ip("link", "set", device, "mtu", "1280")
+        _keep(Drop(host, "meta l4proto icmp", hook="output"))
 
 
 def lossy(share: float, seconds: float) -> Break:

@@ -13,7 +13,7 @@ from tests.lab.nats import RealNat
 from tests.lab.stage import Plan, Stage, behind
 from wg.paths import PathKind
 
-Measured = Literal["outage", "noticed", "direct", "nothing torn down"]
+Measured = Literal["outage", "noticed", "direct", "reason shown", "10 MB", "nothing torn down"]
 
 LAX = RealNat("lax", APD, APD, port_preserving=True, lax=True)
 PUBLIC = Site()
@@ -34,7 +34,7 @@ class Scenario:
     id: str
     variant: str
     fault: Break
-    start: PathKind
+    start: PathKind | None  # None: there is no path
     limit: Limit
     plan: Plan
     measured: Measured = "outage"
@@ -44,6 +44,7 @@ class Scenario:
     disruptive: int | None = None  # actions that it may take; None: any
     again: bool = True  # another run may follow on the same stage
     shortened: str = ""
+    settled_s: float = 10.0  # from the beginning, or the last run, to the fault
     before: Callable[[Stage], None] | None = None  # done before the servers start
 
     def allows(self, outcome: Outcome) -> bool:
@@ -117,6 +118,12 @@ def _relays() -> Iterator[Scenario]:
     yield Scenario("S6", "other-down", breaks.relay_restarted(never, used=False), "relayed", UNFELT, two, watch_s=8.0)
     yield Scenario("S6", "used-down", breaks.relay_restarted(never), "relayed", FELT, two)
     yield Scenario("S23", "home-moved", breaks.home_moved, "relayed", FELT, two)
+    reached = breaks.out_of_reach(0)
+    restarted = breaks.agents_restarted
+    yield Scenario("S7", "by-another", restarted, "relayed", Limit(None, 10.0), two, before=reached)
+    one = replace(homes(), standby=False)
+    yield Scenario("S7", "direct", restarted, "direct", Limit(None, 10.0), one, before=reached)
+    yield Scenario("S7", "none", restarted, None, Limit(None, 10.0), relayed, measured="reason shown", before=reached)
 
 
 def _direct() -> Iterator[Scenario]:
@@ -129,6 +136,26 @@ def _direct() -> Iterator[Scenario]:
     yield Scenario("S9", "both-ways", breaks.one_way("alice", "bob", kind="wireguard"), "direct", worst, homes())
     yield Scenario("S8", "cut", breaks.direct_cut, "direct", DIRECT_DEAD, homes())
     yield Scenario("S15", "wireguard-dropped", breaks.then_the_relay, "direct", FELT, homes(), watch_s=1.0, again=False)
+
+    for event, limit in ((True, 10.0), (False, 60.0)):
+        yield Scenario(
+            "S10",
+            "after-an-event" if event else "with-traffic",
+            breaks.direct_possible(event),
+            "relayed",
+            Limit(None, limit),
+            homes(),
+            measured="direct",
+            shortened="hours on the relay -> 60 s",
+            settled_s=60.0,
+            recovers_s=80.0,
+            before=breaks.no_direct_path,
+        )
+    for start in STARTS:
+        plan = homes(ice=start == "direct")
+        yield Scenario(
+            "S18", start, breaks.unbroken, start, Limit(None, 10.0), plan, measured="10 MB", before=breaks.narrow
+        )
 
 
 def _signal() -> Iterator[Scenario]:
@@ -144,10 +171,34 @@ def _signal() -> Iterator[Scenario]:
         "S12", "new-address", breaks.signal_away(breaks.new_address("alice")), "direct", FELT, homes(), shortened=told
     )
 
+    for start in STARTS:
+        # On the relay they look for a direct path all the time, and owe each other offers.
+        searching = breaks.no_direct_path if start == "relayed" else None
+        together, often = breaks.events(1.0, 1.0), breaks.events(60.0, 1.0)
+        calm = Scenario("S14", start, together, start, UNFELT, homes(), watch_s=8.0, disruptive=0, before=searching)
+        yield calm
+        calm = replace(calm, fault=often, limit=Limit(), measured="nothing torn down", watch_s=3.0)
+        yield replace(calm, id="S13", plan=replace(homes(), meddling=True))
+        yield replace(calm, id="S22", plan=replace(homes(), third="friend"), shortened="1 h -> 60 s")
+
 
 def _machines() -> Iterator[Scenario]:
     for start in STARTS:
         plan = homes(ice=start == "direct")
+        for who in (("alice",), ("alice", "bob")):
+            for slept_s, word, still_s in ((1.0, "1s", 1.0), (300.0, "5min", 10.0), (28800.0, "8h", 30.0)):
+                yield Scenario(
+                    "S16",
+                    f"{word}-{'both' if len(who) == 2 else 'one'}-{start}",
+                    breaks.asleep(*who, seconds=slept_s, still_s=still_s),
+                    start,
+                    Limit(None, 3.0),
+                    plan,
+                    shortened="" if slept_s == still_s else f"the other machine sees {still_s:.0f} s of it",
+                )
+        for step_s in (86400.0, -86400.0):
+            name = f"wall-clock-{step_s / 86400:+.0f}-day-{start}"
+            yield Scenario("S23", name, breaks.wall_stepped(step_s), start, UNFELT, plan, watch_s=8.0)
         twice = breaks.renumbered_twice
         yield Scenario("S17", start, twice, start, Limit(None, 3.0), plan)
         for how, word in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "hung")):
@@ -166,6 +217,18 @@ def _machines() -> Iterator[Scenario]:
                 disruptive=0,
                 shortened="10 min -> 60 s",
             )
+
+    double = replace(homes(), third="double")
+    yield Scenario(
+        "S21",
+        "same-key",
+        breaks.double_started,
+        "direct",
+        Limit(None, 10.0),
+        double,
+        measured="reason shown",
+        again=False,
+    )
 
 
 def find(names: list[str]) -> list[Scenario]:

@@ -4,7 +4,7 @@ from itertools import count
 from typing import Literal
 
 from actors.demo.network import Host
-from tests.lab.topology import HUB, HUB6, Gate, Ground, Uplink
+from tests.lab.topology import HUB, HUB6, UPLINK, Gate, Ground, Uplink
 
 _numbers = count(1)
 
@@ -33,9 +33,9 @@ class Drop:
 
 
 def drop_udp(at: Host, kind: Literal["all", "stun", "wireguard"] = "all", *, share: float = 1.0) -> Drop:
-    """Lose the UDP that arrives at a host from its peers, one way; what the hub sends passes."""
+    """Lose the UDP that comes to a host from its peers, one way; what the hub sends and a tunnel carries passes."""
     strangers = (f"ip{v} saddr != {{ {', '.join(hub)} }}" for v, hub in (("", HUB), ("6", HUB6)))
-    return Drop(at, *(f"meta l4proto udp {those} {KINDS[kind]}" for those in strangers), share=share)
+    return Drop(at, *(f'iifname "{UPLINK}" meta l4proto udp {those} {KINDS[kind]}' for those in strangers), share=share)
 
 
 def flush_conntrack(gate: Gate) -> None:

@@ -107,7 +107,7 @@ def markdown(results: Sequence[Result]) -> str:
 def story(stage: Stage, since: float, until: float) -> str:
     """Return the mail of all agents then, in the order of time."""
     found: list[tuple[float, str]] = []
-    for end in stage.all_ends:
+    for end in stage.running_ends:
         names = {peer.public_key: peer.name for peer in stage.report(end).peers}
         wanted = (one for one in stage.records(end, since) if one.at <= until and one.tag not in HEARTBEAT)
         found += ((one.at, f"{one.at - since - 1.0:+7.3f} {end.name:5} {render(one, names, 0.0)}") for one in wanted)

@@ -8,18 +8,21 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from actors.cli.report import Report, make_report
 from actors.cli.running import Agent
 from actors.demo.ends import End
 from actors.demo.network import Network
-from actors.demo.pair import SIGNAL_PORT, Homes, Pair, PairFailed
+from actors.demo.pair import SIGNAL_PORT, Homes, Pair, PairFailed, homing
 from actors.demo.traffic import boot_time, longest_gap
 from actors.messages.status import PeerStatus
+from actors.runtime.lab_clock import OFFSETS
 from actors.trace.live import read_rings
 from actors.trace.record import Record
 from tests.kit.nats import Nat, Router, Site
@@ -36,6 +39,7 @@ ENOUGH = 0.8  # of them, for half a second: the path is back, not a single lucky
 HALF_S = 0.5
 LOOK_S = 0.1
 
+CLOCK_VARIABLE = "HOMING_LAB_CLOCK"
 ICE_OFF = "\n[ice]\nenabled = false\n"
 
 
@@ -48,6 +52,23 @@ class Plan:
     ice: bool = True
     relays: tuple[tuple[int, ...], ...] = ((0,), (0,))  # the relay servers that each end is told of
     third: Literal["", "friend", "double"] = ""  # one more agent: a peer of both, or one with the left one's key
+    standby: bool = True  # beside a direct path there can be a relayed connection
+    meddling: bool = False  # the signal server delays, reorders, duplicates and replays
+
+
+class Shift:
+    """How far a machine's clocks are off: CLOCK_BOOTTIME by the time that it slept, and the wall clock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._boot_s, self._wall_s = path, 0.0, 0.0
+        path.write_bytes(OFFSETS.pack(0.0, 0.0))
+
+    def add(self, *, boot_s: float = 0.0, wall_s: float = 0.0) -> None:
+        """Have the clocks jump by so much; the agent's processes have the file mapped, so it is written in place."""
+        self._boot_s += boot_s
+        self._wall_s += wall_s
+        with self.path.open("r+b", buffering=0) as file:
+            file.write(OFFSETS.pack(self._boot_s, self._wall_s))
 
 
 class Stage(Pair):
@@ -58,6 +79,7 @@ class Stage(Pair):
         self.plan = plan
         self.servers: list[subprocess.Popen[str] | None] = [None, None]  # the relays
         self.third: End | None = None
+        self._shifts: dict[str, Shift] = {}
 
     def _lay_out(self, network: Network) -> Homes:
         self.ground = Ground(network, Setting("lab", self.plan.left, self.plan.right))
@@ -84,6 +106,11 @@ class Stage(Pair):
         """Return every host with an agent."""
         return [*self.ends, *([self.third] if self.third is not None else [])]
 
+    @property
+    def running_ends(self) -> list[End]:
+        """Return every host whose agent was started."""
+        return [end for end in self.all_ends if end.agent is not None]
+
     def place(self, end: End) -> Place:
         """Return where an end stands."""
         return self.ground.places[self.all_ends.index(end)]
@@ -103,13 +130,35 @@ class Stage(Pair):
         self.servers[index] = self._spawn(self.hub, f"relay{index}", "relay", *listen, *secret, *stun)
         self.relay = self.servers[0]
 
+    def start_agents(self) -> float:
+        """Start the agents of the pair, and a friend's, and return when."""
+        started_at = boot_time()
+        for end in self.all_ends if self.plan.third == "friend" else self.ends:
+            self.start_agent(end)
+        return started_at
+
+    def start_agent(self, end: End) -> None:
+        """Start an agent, on a clock that can be shifted."""
+        shift = self._shifts.setdefault(end.name, Shift(self.directory / f"{end.name}.clock"))
+        command = homing("up", "-c", str(self.config(end)))
+        with self.log_path(end.name).open("a") as out:
+            end.agent = end.host.spawn(*command, stdout=out, stderr=out, env={CLOCK_VARIABLE: str(shift.path)})
+
+    def shift(self, end: End) -> "Shift":
+        """Return how far the clocks of an end's machine are off."""
+        return self._shifts[end.name]
+
     def kill_relay(self, index: int = 0) -> float:
         """Kill one of the relay servers and return when."""
         return _kill(self.servers[index])
 
     def start_signal(self) -> None:
-        """Start the signal server again."""
-        self.signal = self._spawn(self.hub, "signal", "signal", "--listen", f":{SIGNAL_PORT}")
+        """Start the signal server, or the one that meddles."""
+        command = homing("signal", "--listen", f":{SIGNAL_PORT}")
+        if self.plan.meddling:
+            command = [sys.executable, "-m", "tests.lab.meddler", f"0.0.0.0:{SIGNAL_PORT}"]
+        with self.log_path("signal").open("a") as out:
+            self.signal = self.hub.spawn(*command, stdout=out, stderr=out)
 
     def kill_signal(self) -> float:
         """Kill the signal server and return when."""
@@ -117,22 +166,11 @@ class Stage(Pair):
 
     def start_servers(self) -> None:
         """Start the signal server and the relay servers that somebody is told of."""
-        super().start_servers()
-        if any(1 in relays for relays in self.plan.relays):
-            self.start_relay(1)
-            self._wait_listening(RELAY_PORTS[1], "relay1")
-
-    def start_agents(self) -> float:
-        """Start the agents of the pair, and a friend's, and return when."""
-        started_at = super().start_agents()
-        if self.plan.third == "friend":
-            self.start_third()
-        return started_at
-
-    def start_third(self) -> None:
-        """Start the third agent."""
-        assert self.third is not None
-        self.third.agent = self._spawn(self.third.host, "carol", "up", "-c", str(self.config(self.third)))
+        self.start_signal()
+        self._wait_listening(SIGNAL_PORT, "signal")
+        for index in sorted({relay for relays in self.plan.relays for relay in relays}):
+            self.start_relay(index)
+            self._wait_listening(RELAY_PORTS[index], f"relay{index}")
 
     def processes(self, end: End) -> list[int]:
         """Return the process ids of an agent, its supervisor's first."""
@@ -167,7 +205,8 @@ class Stage(Pair):
         ends = self.all_ends if self.plan.third != "double" else self.ends
         if not all(set(self.paths(end)) == {kind} for end in ends):
             return False
-        return kind == "relayed" or all(peer.relay_url for end in ends for peer in self.decided(end))
+        alone = kind == "relayed" or not self.plan.standby
+        return alone or all(peer.relay_url for end in ends for peer in self.decided(end))
 
     def wait_proven(self, kind: PathKind, limit_s: float) -> bool:
         """Wait until every pair is connected so; tell whether that came in time."""
@@ -185,6 +224,13 @@ class Stage(Pair):
     def used_relay(self) -> int:
         """Return which relay server carries alice's packets for bob."""
         return RELAYS.index(self.report(self.alice).peers[0].endpoint)
+
+    def reason(self, end: End) -> str:
+        """Return why an end has no path to its peer, or no signal server, as its status says."""
+        report = self.report(end)
+        told = [peer.reason for peer in report.peers if peer.state != "connected"]
+        told += [link.reason for link in report.links if link.role == "signal" and link.state != "connected"]
+        return "; ".join(text for text in told if text)
 
     def records(self, end: End, since: float) -> list[Record]:
         """Return what the trace of an agent holds since then, in the order of time."""
