@@ -12,14 +12,15 @@ Only authenticated packets prove (recovery R13): a report of one, a completed ha
     foreign    10 s of one-way silence, a hint   handshake at 0, 5 s       5 s         7 s after the first
     unknown    as foreign                        both                      5 s         7 s
 
-More echoes are sent, 0.6 s apart, where the last ones were answered late: a path that loses packets is not dead.
+More echoes are sent, 0.6 s apart, where some of the last ones were lost: a path that loses packets is not dead.
 Without traffic the path is silent between keepalives, and probed after two of them are missing.  With probing off,
 what is left is the age of the last handshake (signal spec 8.6).
 
 The path that stands by is watched as well.  A relayed connection beside a direct path carries nothing, so it is probed
 every 20 s (ours alone, for a foreign peer would roam to it).  A direct path that stands by is doubtful, and packets go
 both ways.  A new or doubtful direct path between ours is proven by an answered echo only, since what is heard on it
-says nothing of the way there.  Where there is another path beside, there is time for more echoes before the verdict.
+says nothing of the way there.  Of a way there that is cut, the remote's packets on the relay tell: it doubts the path.
+Where there is another path beside, doubt alone has packets go both ways, and the verdict has time for many echoes.
 """
 
 from collections.abc import Callable
@@ -40,15 +41,17 @@ LATE_S = 0.5  # a timer later than this was starved, and so may be the answer th
 
 ECHO_WAITS_S = (0.3, 0.6)  # after the first echo, and after each further one
 ECHOES = 3
-MAX_MORE_ECHOES = 3
-MAX_ECHOES = 13  # remembered
+IDLE_ECHOES = 8  # evidence at 55 s of silence
+MORE_ECHOES = 3.0  # in the following series, for each echo that was lost; and fewer for each first one answered
+FEWER_ECHOES = 0.25
+MAX_MORE_ECHOES = 9.0
 LAST_WAIT_S = (0.3, 0.6)  # least and most after the last echo; three round trips in between
 HANDSHAKE_WAIT_S = 5.0  # REKEY_TIMEOUT of the whitepaper
 HANDSHAKES = 2
 LAST_HANDSHAKE_WAIT_S = 2.0
-PATIENT_ECHOES = 5  # with one packet in five lost each way, all of them are once in 165 times
-STANDBY_S = 20.0  # from what was heard on a standby to its next probe
-STANDBY_WAITS_S = (1.0, 1.5, 2.0)  # after its echoes, and after each further one: dead 5 s later, or 11 s if it loses
+PATIENT_ECHOES = 15  # in 9 s; with one packet in five lost each way, all of them are once in 4.5 million times
+MAX_ECHOES = PATIENT_ECHOES  # remembered
+STANDBY_S = 20.0  # from what was heard on a standby to its next probe; with those that follow, evidence by 30 s
 
 OTHERS_PROBE_S = 0.5  # who is not the controller leaves it this long to begin on a new path
 PROVING_WAIT_S = 1.0  # between echoes on a path that was never proven, after the first two
@@ -60,6 +63,7 @@ FLOOR_FIRST_S = 30.0  # with probing off: the first handshake
 FLOOR_S = 210.0  # and each following one: REKEY_AFTER_TIME, REKEY_ATTEMPT_TIME
 REPEAT_S = 5.0  # evidence is repeated while the dead path is still to be watched
 
+IDLE = "idle and nothing heard"
 MAX_TOKEN = 2**63
 
 
@@ -83,7 +87,7 @@ class PathWatch:
 
     def __init__(self, kind: PathKind, remote: Remote) -> None:
         self._kind, self._remote = kind, remote
-        self._more_echoes = 0  # that this path's loss has taught us to send
+        self._more_echoes = 0.0  # that this path's loss has taught us to send
         self._fruitless = 0  # incarnations in a row that were never proven
         self.beside = False  # the other path is watched too
         self.due_at: float | None = None
@@ -142,7 +146,9 @@ class PathWatch:
     def _prove(self, watch: Watch, now: float) -> None:
         remote = self._remote
         limit_at = now + self._proving_s()
-        first_at = now if remote.controller else now + OTHERS_PROBE_S
+        # With a session an echo is all that is sent; without one, a handshake, and two would cross.
+        alone = self._kind == "direct" and remote.handshake_at is not None
+        first_at = now if remote.controller or alone else now + OTHERS_PROBE_S
         if not remote.probing:
             first_at = limit_at = now + FLOOR_FIRST_S
         self.state = Proving(watch, limit_at, Probes(first_at))
@@ -184,16 +190,23 @@ class PathWatch:
                 self.state = replace(state, heard_at=max(state.heard_at, heard_at))
                 return []  # on_due looks at what was heard until then
             case Probing():
-                if not round_trip and self._kind == "direct" and state.watch.role == "standby":
+                answer_wanted = state.answer_wanted or (self._kind == "direct" and state.watch.role == "standby")
+                if not round_trip and answer_wanted:
                     self.state = replace(state, heard_at=max(state.heard_at, heard_at))
                     return []  # the way there may be cut
-                more = 1 if state.probes.sent > 1 else -1
-                self._more_echoes = min(max(self._more_echoes + more, 0), MAX_MORE_ECHOES)
+                self._learn_loss(state.probes, heard_at)
                 proven = [self._proven(state.watch, heard_at)] if state.doubtful else []
                 self._rest(state.watch, max(state.heard_at, heard_at))
                 return proven
             case _:
                 assert_never(state)
+
+    def _learn_loss(self, probes: Probes, heard_at: float) -> None:
+        lost = probes.sent - 1
+        if lost > 0 and heard_at < probes.sent_at + self._remote.rtt_s / 2:
+            lost -= 1  # too early to be the answer to the last one
+        more = MORE_ECHOES * lost if lost > 0 else -FEWER_ECHOES
+        self._more_echoes = min(max(self._more_echoes + more, 0.0), MAX_MORE_ECHOES)
 
     def _rest(self, watch: Watch, heard_at: float) -> None:
         self.state = Proven(watch, heard_at)
@@ -229,12 +242,20 @@ class PathWatch:
             case _:
                 return []  # probed already, or nothing to probe
 
-    def _probe_from(self, first_at: float, why: str, now: float, *, in_doubt: bool = False) -> list[Effect]:
+    def doubted_by_remote(self, now: float) -> list[Effect]:
+        """Ask: the remote, one of ours, sends by the other path too.  What is heard on this one is no answer."""
+        if not isinstance(self.state, Proven):
+            return []  # asked already
+        return self._probe_from(now, "the remote uses the relay too", now, answer_wanted=True)
+
+    def _probe_from(
+        self, first_at: float, why: str, now: float, *, in_doubt: bool = False, answer_wanted: bool = False
+    ) -> list[Effect]:
         state = self.state
         assert isinstance(state, Proven | Probing), state
         if not self._remote.probing or (state.watch.role == "standby" and not self._remote.ours):
             return []  # the age of the handshake decides alone, or nothing can be asked
-        self.state = Probing(state.watch, state.heard_at, Probes(first_at), in_doubt, why)
+        self.state = Probing(state.watch, state.heard_at, Probes(first_at), in_doubt, why, answer_wanted)
         self.due_at = first_at
         return self.on_due(now) if first_at <= now else []
 
@@ -259,7 +280,7 @@ class PathWatch:
                     return []
                 if not self._remote.probing:
                     return self._die(state.watch, "no new WireGuard handshake in time", now)
-                return self._probe_from(now, "idle and nothing heard", now)
+                return self._probe_from(now, IDLE, now)
             case Probing():
                 return self._on_probing_due(state, now)
             case Dead():
@@ -278,42 +299,39 @@ class PathWatch:
         sent, wait_s = state.probes.sent, HANDSHAKE_WAIT_S
         if self._remote.ours:
             wait_s = ECHO_WAITS_S[sent] if sent < len(ECHO_WAITS_S) else PROVING_WAIT_S
-        effects, probes = self._probe(state.watch, state.probes, min(now + wait_s, state.limit_at))
+        effects, probes = self._probe(state.watch, state.probes, min(now + wait_s, state.limit_at), now)
         self.state = replace(state, probes=probes)
         return effects
 
     def _on_probing_due(self, state: Probing, now: float) -> list[Effect]:
         sent, late = state.probes.sent, state.probes.sent > 0 and now > state.probes.due_at + LATE_S
-        needed = self._needed(state, now)
+        needed = self._needed(state)
         if sent >= needed and not late:
             return self._die(state.watch, f"{state.why}, and {sent} probes went unanswered", now)
-        wait_s = self._wait_s(state.watch.role, min(sent + 1, needed), needed)
-        effects, probes = self._probe(state.watch, state.probes, now + wait_s)
+        wait_s = self._wait_s(min(sent + 1, needed), needed)
+        effects, probes = self._probe(state.watch, state.probes, now + wait_s, now)
         self.state = replace(state, probes=probes, doubtful=state.doubtful or (sent > 0 and not late))
         if self.state.doubtful and not state.doubtful:
             effects.append(self._doubtful(state.watch, f"{state.why}, and a probe went unanswered"))
         return effects
 
-    def _needed(self, state: Probing, now: float) -> int:
+    def _needed(self, state: Probing) -> int:
         """Return how many probes unanswered are evidence."""
         if not self._remote.ours:
             return HANDSHAKES
-        if not self.beside:
-            return ECHOES + self._more_echoes
-        # What is heard says that the path loses packets; or the way there is cut, which the remote will find out.
-        return PATIENT_ECHOES + self._more_echoes + (PATIENT_ECHOES if now - state.heard_at < FRESH_S else 0)
+        if self.beside:
+            return PATIENT_ECHOES
+        return max(ECHOES + int(self._more_echoes), IDLE_ECHOES if state.why == IDLE else 0)
 
-    def _wait_s(self, role: Role, sent: int, needed: int) -> float:
+    def _wait_s(self, sent: int, needed: int) -> float:
         """Return how long to wait after that many probes of a series."""
         if not self._remote.ours:
             return HANDSHAKE_WAIT_S if sent < needed else LAST_HANDSHAKE_WAIT_S
-        if role == "standby" and self._kind == "relayed":
-            return STANDBY_WAITS_S[min(sent, len(STANDBY_WAITS_S)) - 1]
         if sent == needed:
             return min(max(3 * self._remote.rtt_s, LAST_WAIT_S[0]), LAST_WAIT_S[1])
         return ECHO_WAITS_S[min(sent, len(ECHO_WAITS_S)) - 1]
 
-    def _probe(self, watch: Watch, probes: Probes, due_at: float) -> tuple[list[Effect], Probes]:
+    def _probe(self, watch: Watch, probes: Probes, due_at: float, now: float) -> tuple[list[Effect], Probes]:
         """Probe once, and look again at `due_at`.
 
         A peer of ours whose keys are gone cannot answer an echo: the second one brings a handshake with it.
@@ -327,7 +345,7 @@ class PathWatch:
             tokens = (*tokens, token)[-MAX_ECHOES:]
         if watch.role == "in_use" and (not ours or probes.sent > 0):
             effects.append(TUNNELS.send(InitiateHandshake(peer=peer)))
-        return effects, Probes(due_at, probes.sent + 1, tokens)
+        return effects, Probes(due_at, probes.sent + 1, tokens, now)
 
     # --- verdicts ---
 

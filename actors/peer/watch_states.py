@@ -25,6 +25,7 @@ class Probes:
     due_at: float  # the next one, or the verdict
     sent: int = 0  # 0: the first one is still to come
     tokens: tuple[int, ...] = ()  # of the echoes
+    sent_at: float = 0.0  # the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Probing:
     probes: Probes
     doubtful: bool
     why: str
+    answer_wanted: bool = False  # nothing else that is heard proves the path
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from actors.messages.peer import ProveNow, RemoteKnown, TrafficHeard, WatchDue, 
 from actors.messages.process import ProcessRestarted
 from actors.peer.path_watch import FRESH_S, PathWatch, Remote
 from actors.peer.traffic import Traffic
-from actors.peer.watch_states import Role, State, Unwatched
+from actors.peer.watch_states import Proven, Role, State, Unwatched
 from config.keys import PublicKey
 from wg.paths import PathKind
 from wg.reports import EchoAnswered, GivenUp, HandshakeCompleted, PathHeard, PathSilent, RekeyUnanswered
@@ -93,8 +93,7 @@ class WgWatcher:
             case HandshakeCompleted():
                 return self._on_handshake(message, now)
             case PathHeard():
-                heard = self._on_heard(message.path, message.generation, message.heard_at)
-                return [*heard, *self._on_traffic(message.path, now)]
+                return self._on_path_heard(message, now)
             case EchoAnswered():
                 return self._on_echo(message, now)
             case PathSilent():
@@ -161,6 +160,17 @@ class WgWatcher:
         learned = self._learn(ours=True, now=now)
         return [*learned, *self._on_heard(answered.path, answered.generation, now, round_trip=True)]
 
+    def _on_path_heard(self, heard: PathHeard, now: float) -> list[Effect]:
+        asked = not isinstance(self._paths[heard.path].state, Proven)
+        effects = self._on_heard(heard.path, heard.generation, heard.heard_at)
+        if asked:
+            return effects  # it may be the answer to a probe
+        if heard.path == self._in_use:
+            return [*effects, *self._on_traffic(heard.path, now)]
+        if heard.path == "relayed" and self._in_use == "direct" and self._remote.ours:
+            effects += self._paths["direct"].doubted_by_remote(now)
+        return effects
+
     def _on_heard(self, kind: PathKind, generation: int, heard_at: float, *, round_trip: bool = False) -> list[Effect]:
         effects: list[Effect] = []
         watch = self._paths[kind].watch
@@ -173,8 +183,6 @@ class WgWatcher:
 
     def _on_traffic(self, kind: PathKind, now: float) -> list[Effect]:
         """Tell who goes by it that there is traffic."""
-        if kind != self._in_use:
-            return []
         self._traffic.heard(now)
         busy = self._traffic.busy(now)
         if kind == "direct" and busy != self._ice_in_use:

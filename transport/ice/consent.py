@@ -131,4 +131,5 @@ class Consent:
     def _dead_at(self, since: float) -> float:
         """Return when the pair is dead; the round trip on top, so that a late answer still counts."""
         alive_at = max(since, self.heard_at)
-        return min(alive_at + self._timing.dead_after_s, since + self._timing.deaf_after_s) + (self.rtt_s or 0.0)
+        dead_after_s = self._timing.dead_after_s if self._in_use else self._timing.dead_idle_s
+        return min(alive_at + dead_after_s, since + self._timing.deaf_after_s) + (self.rtt_s or 0.0)

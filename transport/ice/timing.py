@@ -7,7 +7,8 @@ The numbers between ours, and why:
   at the other end, short enough for doubt within 1.5 s.  Doubt costs little between ours (packets go over both paths).
 - Doubtful, it is checked every 0.2 s, and dead after 2 s: ten checks.  With one datagram in five lost, all ten fail
   once in 27,000 doubts, and the remote's own checks, which count as signs of life, must have been lost as well.
-- Idle, it is checked every 5 s (RFC 7675 section 5.1): 200 idle peers cost 40 checks a second.
+- Idle, it is checked every 5 s (RFC 7675 section 5.1): 200 idle peers cost 40 checks a second.  Nothing waits for the
+  end of a dead one, and no packet is a sign of life: it is dead after 4 s, twenty checks.
 
 Towards foreign peers: they give a pair up 6 s after they last heard STUN on it, so nothing is gained by waiting longer,
 and nothing is lost by their rule of a check every 2 s (signal spec 5.7).
@@ -39,7 +40,8 @@ class Timing:
     answer_wait_s: float  # beyond the round trip: an answer that takes longer is missing
     recheck_s: float  # the selected pair, while an answer is missing
     doubtful_after: int  # missing answers in a row
-    dead_after_s: float  # since the first missing answer, with no sign of life either
+    dead_after_s: float  # since the first missing answer, with no sign of life either; in use
+    dead_idle_s: float  # the same, not in use
     deaf_after_s: float  # the same, though the remote's own checks arrive: it does not hear us
     checking_limit_s: float = 12.0  # without a selected pair: failed (signal spec 5.7)
 
@@ -54,6 +56,7 @@ FOREIGN: Final = Timing(
     recheck_s=0.5,
     doubtful_after=4,
     dead_after_s=6.0,
+    dead_idle_s=6.0,
     deaf_after_s=12.0,
 )
 
@@ -67,5 +70,6 @@ OURS: Final = Timing(
     recheck_s=0.2,
     doubtful_after=1,
     dead_after_s=2.0,
+    dead_idle_s=4.0,
     deaf_after_s=5.0,
 )

@@ -275,7 +275,7 @@ def test_an_idle_path_without_keepalives_is_given_longer() -> None:
     bench = proven(keepalive=False)
     bench.advance(IDLE_UNKEPT_S - 0.1)
     assert probes(bench) == []
-    until(bench, PathDead, 3)
+    until(bench, PathDead, 5)
 
 
 def test_what_is_heard_keeps_an_idle_path_from_being_probed() -> None:
@@ -286,27 +286,52 @@ def test_what_is_heard_keeps_an_idle_path_from_being_probed() -> None:
     assert probes(bench) == []
 
 
+def series(bench: Bench, unanswered: int, round_trip_s: float = 0.05) -> None:
+    """Have the path probed, and answer after so many echoes were lost."""
+    bench.advance(30)
+    bench.tell(silent(bench))
+    bench.advance((0.0, 0.3, 0.9)[unanswered] + round_trip_s)
+    bench.tell(answer(probes(bench)[unanswered]))
+    assert isinstance(bench.state, Proven)
+
+
+def probes_until_dead(bench: Bench) -> int:
+    bench.advance(30)
+    bench.tell(silent(bench))
+    assert until(bench, PathDead) < 8.0
+    return len(probes(bench))
+
+
 def test_a_path_that_loses_packets_is_given_more_probes() -> None:  # S20
+    assert probes_until_dead(proven()) == 3
     bench = proven()
+    series(bench, 1)
+    series(bench, 1)
+    assert probes_until_dead(bench) == 9
+    bench = proven()
+    for _ in range(30):
+        series(bench, 2)
+    assert probes_until_dead(bench) == 12  # and no more
+
+
+def test_that_is_forgotten_when_it_loses_none_any_more() -> None:
+    bench = proven()
+    series(bench, 1)
+    for _ in range(12):
+        series(bench, 0)
+    assert probes_until_dead(bench) == 3
+
+
+def test_an_answer_that_takes_long_is_no_loss() -> None:
+    bench = proven()
+    bench.tell(HandshakeCompleted(peer=BOB, path="relayed", role="initiator", rtt_s=0.4, generation=G))
     for _ in range(4):
         bench.advance(30)
         bench.tell(silent(bench))
-        bench.advance(0.95)
-        bench.tell(answer(probes(bench)[-1]))
-    bench.advance(30)
-    bench.tell(silent(bench))
-    lossy = until(bench, PathDead)
-    assert len(probes(bench)) == 6
-    assert lossy < 4
-    assert len(lossless_probes()) == 3
-
-
-def lossless_probes() -> list[ProbePath]:
-    bench = proven()
-    bench.advance(30)
-    bench.tell(silent(bench))
-    until(bench, PathDead)
-    return probes(bench)
+        bench.advance(0.4)
+        assert len(probes(bench)) == 2
+        bench.tell(heard(bench))
+    assert probes_until_dead(bench) == 3
 
 
 def test_a_starved_timer_convicts_nobody() -> None:

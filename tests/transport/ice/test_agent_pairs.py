@@ -231,7 +231,7 @@ def test_our_own_address_changes(moving: str) -> None:
     other = ends.bob if moving == "alice" else ends.alice
     address = ends.net.renumber(moving)
     end.agents.local_addresses_changed(end.host.addresses, ends.net.now)
-    ends.run_for(4.0)
+    ends.run_for(OURS.dead_idle_s + 2.0)
     assert [each.all(AgentEnded) for each in ends.ends.values()] == [[], []]
     assert other.endpoint == Endpoint(address, HOST_PORT)
     assert end.report.selected is not None
