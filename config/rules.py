@@ -12,6 +12,7 @@ from config.keys import InvalidKey, PublicKey, public_key
 from config.schema import ConfigFile, PeerSection
 from config.values import MIN_IPV6_MTU, InvalidUrl, Network, parse_interface, parse_network, parse_server, parse_url
 
+QUIC_TRUST = "relay.fingerprints (which `homing relay` logs), relay.ca_file, or a rels:// URL"
 MAX_RUN_DIRECTORY_LEN = 70  # bytes: leaves 37 of the 107 of a Unix socket's path for its name
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -38,6 +39,7 @@ def mistakes_of(file: ConfigFile, own: PublicKey | None) -> list[str]:
         *_ipv6_mtu(file),
         *_socket_paths(file),
         *_relay_credentials(file),
+        *_relay_quic(file),
         *swallowed(file, literals),
     ]
 
@@ -140,6 +142,19 @@ def _relay_credentials(file: ConfigFile) -> Iterator[str]:
         yield "relay.token_file: given together with relay.secret_file; one of the two"
     elif relay.urls and relay.secret_file is None and relay.token_file is None:
         yield "relay.urls: given without a way to log in; relay.secret_file or relay.token_file"
+
+
+def _relay_quic(file: ConfigFile) -> Iterator[str]:
+    relay = file.relay
+    if relay.transport == "quic" and (clear := clear_urls(file)):
+        yield f'relay.transport: "quic" with {clear[0]}, whose certificate nothing vouches for; {QUIC_TRUST}'
+
+
+def clear_urls(file: ConfigFile) -> list[str]:
+    """Return the relay URLs that QUIC cannot be used with, for want of trust in any certificate there."""
+    relay = file.relay
+    trusted = relay.fingerprints or relay.ca_file is not None
+    return [] if trusted else [url for url in relay.urls if url.startswith("rel://")]
 
 
 def _allowed(peers: tuple[PeerSection, ...]) -> list[tuple[PeerSection, Network]]:

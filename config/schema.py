@@ -45,7 +45,8 @@ class RelaySection(Section, frozen=True, kw_only=True):
     """`[relay]`.  With urls, either `secret_file` (shared with the servers) or `token_file` (issued from it)."""
 
     urls: tuple[str, ...] = ()  # rel://host:port, or rels://host:port for TLS
-    transport: str = "ws"
+    transport: str = "ws"  # auto, ws, quic
+    fingerprints: tuple[str, ...] = ()  # "sha256:<64 hex digits>" of certificates that QUIC trusts; no CA is asked then
     secret_file: str | None = None
     token_file: str | None = None  # "<expiry digits> <base64 signature>"
     ca_file: str | None = None

@@ -25,6 +25,9 @@ LEVELS = ("debug", "info", "warning", "error")
 MAX_CONTROL_PROCESSES = 16
 MAX_STUN_SERVERS = 4
 MIN_IPV6_MTU = 1280  # bytes, RFC 8200 section 5
+TRANSPORTS = ("auto", "ws", "quic")
+FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+MAX_FINGERPRINTS = 16
 
 Check = Callable[[Any], str | None]
 
@@ -80,6 +83,13 @@ def parse_interface(text: str) -> Interface | None:
         return None if "%" in text or "/" not in text else ipaddress.ip_interface(text)
     except ValueError:
         return None
+
+
+def parse_fingerprint(text: str) -> bytes | None:
+    """Return the 32 bytes of a certificate's fingerprint, colons between them or not; None if it is none."""
+    kind, colon, digits = text.lower().partition(":")
+    plain = f"{kind}{colon}{digits.replace(':', '')}"
+    return bytes.fromhex(plain.removeprefix("sha256:")) if FINGERPRINT.fullmatch(plain) else None
 
 
 def looks_like_key(text: str) -> bool:
@@ -216,7 +226,21 @@ def _check_backend(backend: str) -> str | None:
 
 
 def _check_transport(transport: str) -> str | None:
-    return None if transport == "ws" else f'{_shown(transport)} is not supported; "ws" is the only one so far'
+    return None if transport in TRANSPORTS else f"{_shown(transport)}; one of {', '.join(TRANSPORTS)}"
+
+
+def _check_fingerprints(fingerprints: tuple[str, ...]) -> str | None:
+    seen = set()
+    for index, text in enumerate(fingerprints):
+        digest = parse_fingerprint(text)
+        if digest is None:
+            return f'number {index + 1}: {_shown(text)}; "sha256:" and 64 hex digits, as `homing relay` tells its own'
+        if digest in seen:
+            return f"number {index + 1}: {text[:20]}... twice; once is enough"
+        seen.add(digest)
+    if len(fingerprints) > MAX_FINGERPRINTS:
+        return f"{len(fingerprints)} fingerprints; at most {MAX_FINGERPRINTS} would do, or a CA (relay.ca_file)"
+    return None
 
 
 def _check_level(level: str) -> str | None:
@@ -262,6 +286,7 @@ CHECKS: dict[str, Check] = {
     "signal.url": _check_url("http", "https"),
     "relay.urls": _check_relay_urls,
     "relay.transport": _check_transport,
+    "relay.fingerprints": _check_fingerprints,
     "stun.servers": _check_stun_servers,
     "ice.interfaces": _check_interfaces,
     "log.level": _check_level,

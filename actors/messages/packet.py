@@ -52,11 +52,19 @@ class InitiateHandshake(msgspec.Struct, frozen=True, kw_only=True, tag="initiate
     peer: PublicKey
 
 
+class RenewHandshake(msgspec.Struct, frozen=True, kw_only=True, tag="renew_handshake"):
+    """Forget this peer's sessions, cookies and timestamps, and begin as if it had never been met (recovery R11)."""
+
+    peer: PublicKey
+
+
 class TunnelsSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot_wanted"):
     """A control process (re)started: tell PEERS what the tunnels hold now."""
 
 
-TunnelsInbox = ConfigurePeer | RemovePeer | SetPath | ProbePath | InitiateHandshake | TunnelsSnapshotWanted
+TunnelsInbox = (
+    ConfigurePeer | RemovePeer | SetPath | ProbePath | InitiateHandshake | RenewHandshake | TunnelsSnapshotWanted
+)
 
 
 class TunnelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +122,13 @@ class RelayLinksSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="r
     """A control process (re)started: tell RELAYS which links and relayed connections there are."""
 
 
-RelayLinksInbox = OpenLink | CloseLink | OpenOnLink | CloseOnLink | RelayLinksSnapshotWanted
+class ProveLinksNow(msgspec.Struct, frozen=True, kw_only=True, tag="prove_links_now"):
+    """The network changed, or we resumed: ping every relay server, and soon give up one that is silent (R12)."""
+
+    reason: str
+
+
+RelayLinksInbox = OpenLink | CloseLink | OpenOnLink | CloseOnLink | RelayLinksSnapshotWanted | ProveLinksNow
 
 
 # --- from the relay links ---
@@ -127,6 +141,7 @@ class LinkOpened(msgspec.Struct, frozen=True, kw_only=True, tag="link_opened"):
     instance_url: str  # how the server names itself; offers carry it
     server_ip: str | None  # of the live connection
     transport: Literal["ws", "quic"] = "ws"
+    quic_fault: str = ""  # why QUIC is wanted and not used
 
 
 class LinkClosed(msgspec.Struct, frozen=True, kw_only=True, tag="link_closed"):
@@ -176,6 +191,8 @@ class LinkSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     url: str  # as dialled
     instance_url: str | None  # None: not open yet
     server_ip: str | None = None
+    transport: Literal["ws", "quic"] = "ws"
+    quic_fault: str = ""  # why QUIC is wanted and not used
 
 
 class RelayedSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,8 @@ class RelayLinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["connecting", "connected", "waiting"]
     reason: str = ""
     since_at: float = 0.0
+    transport: Literal["ws", "quic"] | None = None  # None: not connected
+    quic_fault: str = ""  # why QUIC is wanted and not used
 
 
 class RelaysStatus(msgspec.Struct, frozen=True, kw_only=True, tag="relays_status"):

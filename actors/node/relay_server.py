@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, assert_never
 
+from actors.messages.packet import LinkOpened, LinkSnapshot
 from actors.messages.status import RelayLinkStatus, RelaysStatus
 from config.keys import PublicKey
 
@@ -46,6 +47,8 @@ class Up:
     link: int
     since_at: float
     server_ip: str | None
+    transport: Literal["ws", "quic"] = "ws"
+    quic_fault: str = ""  # why QUIC is wanted and not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,11 @@ class Server:
         assert isinstance(self.link, Down), self.link
         self.link = Dialling(link, now, now + DIAL_S, self.link.failures, self.link.reason)
 
-    def opened(self, instance_url: str, server_ip: str | None, now: float) -> None:
+    def opened(self, told: LinkOpened | LinkSnapshot, now: float) -> None:
         """The link is up."""
         assert isinstance(self.link, Dialling), self.link
-        self.link, self.instance_url = Up(self.link.link, now, server_ip), instance_url
+        self.link = Up(self.link.link, now, told.server_ip, told.transport, told.quic_fault)
+        self.instance_url = told.instance_url
         self.settle(now)
 
     def lost(self, reason: str, retry_at: float, now: float) -> None:
@@ -129,8 +133,10 @@ class Server:
         role: Literal["home", "foreign"] = "home" if home else "foreign"
         since_at, url = self.link.since_at, self.instance_url or self.url
         match self.link:
-            case Up():
-                return RelayLinkStatus(url=url, role=role, state="connected", since_at=since_at)
+            case Up(transport=transport, quic_fault=fault):
+                return RelayLinkStatus(
+                    url=url, role=role, state="connected", since_at=since_at, transport=transport, quic_fault=fault
+                )
             case Dialling(reason=reason):
                 return RelayLinkStatus(url=url, role=role, state="connecting", reason=reason, since_at=since_at)
             case Down(reason=reason):

@@ -193,7 +193,7 @@ class Relays:
         if server is None or not isinstance(server.link, Dialling):
             return []  # we have closed it meanwhile
         displaced = self._servers.up(opened.instance_url)
-        server.opened(opened.instance_url, opened.server_ip, now)
+        server.opened(opened, now)
         effects: list[Effect] = []
         if displaced is not None:
             effects += self._give_way(displaced, server, now)
@@ -290,7 +290,7 @@ class Relays:
                 continue
             server.dialled(link.link, now)
             if link.instance_url is not None:
-                server.opened(link.instance_url, link.server_ip, now)
+                server.opened(link, now)
         effects: list[Effect] = []
         for connection in snapshot.connections:
             server = self._servers.by_link(connection.link)

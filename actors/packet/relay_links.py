@@ -1,7 +1,9 @@
 """RELAY_LINKS: the links to relay servers, and the relayed connections on them.
 
     OpenLink --> Dialling --connected--> LoggingIn --AuthResponse: LinkOpened--> Open
-                     \\---------lost, refused, silent, CloseLink: LinkClosed-------/
+                 ^   \\---------lost, refused, silent, CloseLink: LinkClosed-------/
+                 |                       |
+                 \\--by WebSocket alone--/ if that was over QUIC, and WebSocket is there to fall back on
 
     OpenOnLink --> waiting --the peer is there: RelayedOpened--> open
                       \\--RelayedFailed, or CloseOnLink--\\        \\--RelayedClosed, or CloseOnLink
@@ -13,9 +15,7 @@ from any configured peer, whether or not a relayed connection is open: opening o
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import ClassVar, Literal, assert_never
+from typing import ClassVar, assert_never
 
 from actors.addresses import RELAYS, peer_addresses
 from actors.effects import Address, Effect
@@ -23,10 +23,9 @@ from actors.messages.packet import (
     CloseLink,
     CloseOnLink,
     LinkClosed,
-    LinkOpened,
-    LinkSnapshot,
     OpenLink,
     OpenOnLink,
+    ProveLinksNow,
     RelayedClosed,
     RelayedCloseDone,
     RelayedFailed,
@@ -39,6 +38,8 @@ from actors.messages.packet import (
 from actors.messages.peer import RelayWorkerInbox
 from actors.packet.relay_link import (
     DIAL_LIMIT_S,
+    FIRST_MESSAGES_S,
+    QUIC_LOGIN_S,
     Abort,
     Connection,
     Dial,
@@ -48,24 +49,20 @@ from actors.packet.relay_link import (
     RelayLinksStatus,
     Request,
     SendMessages,
+    Serving,
+    token_hint,
 )
 from config.keys import PublicKey
 from config.schema import RelayCredentials
 from transport.relay import events
-from transport.relay.auth import expiry_of, login_token
-from transport.relay.client import RelayClient
+from transport.relay.auth import login_token
+from transport.relay.choice import Transports
+from transport.relay.client import Closed, RelayClient
 from transport.relay.frames import TRANSPORT_HEADER_LEN, PeerId, peer_id
+from transport.relay.race import WEBSOCKET, Won
 
 MAX_LINKS = 64
 MAX_CONNECTIONS = 10_000  # of one link
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """How many links there are, and how many of them are open."""
-
-    links: int
-    open: int
 
 
 class RelayLinks:
@@ -79,7 +76,9 @@ class RelayLinks:
         credentials: RelayCredentials | None,
         controls: tuple[str, ...],
         unix_now: Callable[[], float],
+        transports: Transports | None = None,
     ) -> None:
+        self._transports = transports or Transports("ws", trusted=False)
         self._own, self._credentials, self._controls, self._unix_now = peer_id(own), credentials, controls, unix_now
         self._links: dict[int, Link] = {}
         self._ids: dict[PublicKey, PeerId] = {}
@@ -101,13 +100,15 @@ class RelayLinks:
             case OpenLink():
                 return self._open_link(message, now)
             case CloseLink():
-                return self._close_link(message.link)
+                return self._close_link(message.link, now)
             case OpenOnLink():
                 return self._open(message, now)
             case CloseOnLink():
-                return self._close(message)
+                return self._close(message, now)
             case RelayLinksSnapshotWanted():
                 return [RELAYS.send(self._snapshot())]
+            case ProveLinksNow():
+                return self._prove(now)
             case _:
                 assert_never(message)
 
@@ -116,23 +117,24 @@ class RelayLinks:
         self._ids = {key: peer_id(key) for key in keys}
         self._keys = {identity: key for key, identity in self._ids.items()}
 
-    def shutdown(self) -> None:
+    def shutdown(self, now: float) -> None:
         """Say Close on every link: the process ends."""
         for number in tuple(self._links):
-            self._close_link(number)
+            self._close_link(number, now)
 
     # --- the driver's side ---
 
-    def connected(self, link: int, server_ip: str | None, now: float) -> list[Effect]:
+    def connected(self, link: int, server_ip: str | None, now: float, won: Won = WEBSOCKET) -> list[Effect]:
         """Take note that a dialled link is up: log in."""
         entry = self._links.get(link)
         if entry is None or entry.client is not None or self._credentials is None:
             return []  # closed meanwhile; Abort is among the requests
-        entry.client = RelayClient(self._own, login_token(self._credentials, self._unix_now()), now)
-        entry.server_ip, entry.since_at = server_ip, now
+        client = RelayClient(self._own, login_token(self._credentials, self._unix_now()), now)
+        spare = won.transport == "quic" and self._transports.mode == "auto"
+        entry.connected(client, server_ip, won, spare=spare, now=now)
         for identity, connection in entry.connections.items():
-            entry.client.open(identity, connection.wait_s, now)
-        return self._work_off(entry)
+            client.open(identity, connection.wait_s, now)
+        return self._work_off(entry, now)
 
     def received(self, link: int, messages: Iterable[bytes], now: float) -> list[Effect]:
         """Take what came on a link, in order."""
@@ -141,7 +143,7 @@ class RelayLinks:
             return []
         for message in messages:
             entry.client.receive_data(message, now)
-        return self._work_off(entry)
+        return self._work_off(entry, now)
 
     def pong(self, link: int, now: float) -> list[Effect]:
         """Take note that a ping was answered."""
@@ -155,15 +157,17 @@ class RelayLinks:
         if (entry := self._links.get(link)) is not None:
             entry.writable = yes
 
-    def lost(self, link: int, reason: str) -> list[Effect]:
-        """Take note that a link ended, or could not be dialled."""
+    def lost(self, link: int, reason: str, now: float, *, too_narrow: bool = False) -> list[Effect]:
+        """Take note that a link ended, or could not be dialled.  `too_narrow`: QUIC carries full packets no more."""
         entry = self._links.get(link)
         if entry is None:
             return []
+        if too_narrow:
+            self._transports.quic_failed(entry.url, reason, now)
         if entry.client is None:
-            return self._end(entry, reason, was_open=False)
+            return self._end(entry, entry.told(reason), was_open=False)
         entry.client.connection_lost(reason)
-        return self._work_off(entry)
+        return self._work_off(entry, now)
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due; None: not before the next input."""
@@ -179,8 +183,7 @@ class RelayLinks:
             if entry.client is None:
                 effects += self._end(entry, f"not connected within {DIAL_LIMIT_S:g} s", was_open=False)
             else:
-                entry.client.handle_timeout(now)
-                effects += self._work_off(entry)
+                effects += self._handle_timeout(entry, entry.client, now)
         return effects
 
     def requests(self) -> list[Request]:
@@ -222,10 +225,7 @@ class RelayLinks:
         return RelayLinksStatus(links=tuple(entry.status() for entry in self._links.values()), drops=dict(drops))
 
     def _snapshot(self) -> RelayLinksSnapshot:
-        links = tuple(
-            LinkSnapshot(link=number, url=entry.url, instance_url=entry.instance_url, server_ip=entry.server_ip)
-            for number, entry in self._links.items()
-        )
+        links = tuple(entry.snapshot() for entry in self._links.values())
         connections = tuple(
             RelayedSnapshot(peer=connection.peer, generation=connection.generation, link=number, open=connection.open)
             for number, entry in self._links.items()
@@ -243,22 +243,42 @@ class RelayLinks:
             return [_closed(wanted.link, "no relay secret or token is configured", was_open=False)]
         if len(self._links) >= MAX_LINKS:
             return [_closed(wanted.link, f"more than {MAX_LINKS} links to relay servers", was_open=False)]
-        self._links[wanted.link] = Link(wanted.link, wanted.url, since_at=now)
-        self._requests.append(Dial(wanted.link, wanted.url, wanted.server_ip))
+        choice = self._transports.choose(wanted.url, now)
+        if not choice.transports:
+            return [_closed(wanted.link, choice.quic_fault, was_open=False)]
+        self._links[wanted.link] = Link(wanted.link, wanted.url, since_at=now, quic_fault=choice.quic_fault)
+        self._requests.append(Dial(wanted.link, wanted.url, wanted.server_ip, choice.transports))
         return []
 
-    def _close_link(self, link: int) -> list[Effect]:
+    def _close_link(self, link: int, now: float) -> list[Effect]:
         entry = self._links.get(link)
         if entry is None:
             return [_closed(link, "it is not there", was_open=False)]
         if entry.client is None:
             return self._end(entry, "closed by us", was_open=False)
+        entry.spare = False
         entry.client.close("closed by us")
-        return self._work_off(entry)
+        return self._work_off(entry, now)
 
     def _opened(self, entry: Link) -> Effect:
-        assert entry.instance_url is not None
-        return RELAYS.send(LinkOpened(link=entry.number, instance_url=entry.instance_url, server_ip=entry.server_ip))
+        return RELAYS.send(entry.opened())
+
+    def _handle_timeout(self, entry: Link, client: RelayClient, now: float) -> list[Effect]:
+        login_at = entry.login_due_at()
+        if login_at is not None and now >= login_at:
+            self._fall_back(entry, f"no answer to our login within {QUIC_LOGIN_S:g} s", now)
+            return []
+        client.handle_timeout(now)
+        if entry.transport == "quic" and isinstance(client.state, Closed) and now < entry.since_at + FIRST_MESSAGES_S:
+            self._transports.quic_failed(entry.url, client.state.reason, now)
+        return self._work_off(entry, now)
+
+    def _fall_back(self, entry: Link, reason: str, now: float) -> None:
+        """Dial again by WebSocket: QUIC's handshake passed, but not our login."""
+        assert entry.client is not None
+        self._drops.update(entry.client.drops)
+        entry.fall_back(reason, now)
+        self._requests += [Abort(entry.number), Dial(entry.number, entry.url, entry.server_ip)]
 
     def _end(self, entry: Link, reason: str, *, was_open: bool) -> list[Effect]:
         """Forget a link; RELAYS hears of it before the workers of its connections do."""
@@ -268,10 +288,19 @@ class RelayLinks:
             self._drops.update(entry.client.drops)
         why = f"the link closed: {reason}"
         told = (
-            self._tell_closed(connection, "link_closed", why) if connection.open else self._tell_failed(connection, why)
+            self._tell(connection.closed("link_closed", why) if connection.open else connection.failed(why))
             for connection in entry.connections.values()
         )
         return [_closed(entry.number, reason, was_open=was_open), *told]
+
+    def _prove(self, now: float) -> list[Effect]:
+        """Ping every server now: whoever has forgotten us, or is not reached any more, is given up soon."""
+        effects: list[Effect] = []
+        for entry in tuple(self._links.values()):
+            if entry.client is not None:
+                entry.client.prove_now(now)
+                effects += self._work_off(entry, now)
+        return effects
 
     # --- relayed connections ---
 
@@ -279,22 +308,22 @@ class RelayLinks:
         entry, identity = self._links.get(wanted.link), self._id(wanted.peer)
         connection = Connection(wanted.peer, wanted.generation, wanted.wait_s)
         if entry is None:
-            return [self._tell_failed(connection, "the link to that relay server is gone")]
+            return [self._tell(connection.failed("the link to that relay server is gone"))]
         present = entry.connections.get(identity)
         if present is not None and present.generation > wanted.generation:
-            return [self._tell_failed(connection, f"generation {present.generation} is newer")]
+            return [self._tell(connection.failed(f"generation {present.generation} is newer"))]
         if present is not None and present.generation == wanted.generation:
-            return [self._tell_opened(present, entry)] if present.open else []  # asked again
+            return [self._tell(present.opened(entry.number))] if present.open else []  # asked again
         if present is None and len(entry.connections) >= MAX_CONNECTIONS:
-            return [self._tell_failed(connection, f"more than {MAX_CONNECTIONS} relayed connections on the link")]
+            return [self._tell(connection.failed(f"more than {MAX_CONNECTIONS} relayed connections on the link"))]
         # One that is present is replaced: its worker has made a newer one, and waits for nothing of the older.
         entry.connections[identity] = connection
         if entry.client is None:
             return []
         entry.client.open(identity, wanted.wait_s, now)
-        return self._work_off(entry)
+        return self._work_off(entry, now)
 
-    def _close(self, wanted: CloseOnLink) -> list[Effect]:
+    def _close(self, wanted: CloseOnLink, now: float) -> list[Effect]:
         done = self._worker(wanted.peer).send(RelayedCloseDone(peer=wanted.peer, generation=wanted.generation))
         entry, identity = self._links.get(wanted.link), self._id(wanted.peer)
         connection = entry.connections.get(identity) if entry is not None else None
@@ -304,11 +333,11 @@ class RelayLinks:
         if entry.client is None:
             return [done]
         entry.client.close_peer(identity)
-        return [*self._work_off(entry), done]
+        return [*self._work_off(entry, now), done]
 
     # --- what a client reports ---
 
-    def _work_off(self, entry: Link) -> list[Effect]:
+    def _work_off(self, entry: Link, now: float) -> list[Effect]:
         client = entry.client
         assert client is not None
         if messages := client.data_to_send():
@@ -319,20 +348,25 @@ class RelayLinks:
                 case events.PacketsReceived():
                     self._deliver(entry, event)
                 case events.LoggedIn():
+                    if entry.quic_failed:
+                        self._transports.quic_failed(entry.url, entry.quic_fault, now)
                     effects.append(self._opened(entry))
                 case events.PeerOnline(identity):
                     connection = entry.connections[identity]
                     connection.open = True
-                    effects.append(self._tell_opened(connection, entry))
+                    effects.append(self._tell(connection.opened(entry.number)))
                 case events.PeerAbsent(identity, reason):
-                    effects.append(self._tell_failed(entry.connections.pop(identity), reason))
+                    effects.append(self._tell(entry.connections.pop(identity).failed(reason)))
                 case events.PeerGone(identity, reason):
-                    effects.append(self._tell_closed(entry.connections.pop(identity), "peer_gone", reason))
+                    effects.append(self._tell(entry.connections.pop(identity).closed("peer_gone", reason)))
                 case events.PingWanted():
                     self._requests.append(Ping(entry.number))
                 case events.LinkClosed(reason, was_open, refused):
-                    why = f"{reason}; {self._token_hint()}" if refused else reason
-                    effects += self._end(entry, why, was_open=was_open)
+                    why = f"{reason}; {token_hint(self._credentials, self._unix_now())}" if refused else reason
+                    if entry.spare and not was_open:
+                        self._fall_back(entry, reason, now)
+                    else:
+                        effects += self._end(entry, why if was_open else entry.told(why), was_open=was_open)
                 case _:
                     assert_never(event)
         return effects
@@ -352,30 +386,11 @@ class RelayLinks:
     def _id(self, peer: PublicKey) -> PeerId:
         return self._ids.get(peer) or peer_id(peer)
 
-    def _token_hint(self) -> str:
-        """Say what is known of our side: a token is a time, so it may be old, or our clock wrong."""
-        now_unix_s = self._unix_now()
-        clock = f"our clock says {datetime.fromtimestamp(now_unix_s, UTC):%Y-%m-%d %H:%M} UTC"
-        issued = self._credentials.token if self._credentials is not None else None
-        expiry = expiry_of(issued) if issued is not None else None
-        if expiry is None or expiry >= now_unix_s:
-            return clock
-        return f"our token expired {int(now_unix_s - expiry)} s ago, renew [relay] token_file; {clock}"
-
     def _worker(self, peer: PublicKey) -> Address[RelayWorkerInbox]:
         return peer_addresses(peer, self._controls).relay_worker
 
-    def _tell_opened(self, connection: Connection, entry: Link) -> Effect:
-        opened = RelayedOpened(peer=connection.peer, generation=connection.generation, link=entry.number)
-        return self._worker(connection.peer).send(opened)
-
-    def _tell_failed(self, connection: Connection, reason: str) -> Effect:
-        failed = RelayedFailed(peer=connection.peer, generation=connection.generation, reason=reason)
-        return self._worker(connection.peer).send(failed)
-
-    def _tell_closed(self, connection: Connection, cause: Literal["link_closed", "peer_gone"], reason: str) -> Effect:
-        closed = RelayedClosed(peer=connection.peer, generation=connection.generation, cause=cause, reason=reason)
-        return self._worker(connection.peer).send(closed)
+    def _tell(self, told: RelayedOpened | RelayedFailed | RelayedClosed) -> Effect:
+        return self._worker(told.peer).send(told)
 
 
 def _closed(link: int, reason: str, *, was_open: bool) -> Effect:

@@ -111,11 +111,11 @@ def read_bootstrap(data: bytes) -> Bootstrap:
         raise BadBootstrap(f"no bootstrap record on standard input ({error}); `homing up` starts this") from None
 
 
-def enter() -> Bootstrap:
+def enter(prepare: Callable[[Bootstrap], None] | None = None) -> Bootstrap:
     """Take the first steps of a child, and return what it is to do: read, become the user, mind the parent.
 
-    To be called once everything is imported: what only root can read is out of reach afterwards.  Raises BadBootstrap,
-    UserUnavailable.
+    To be called once everything is imported: what only root can read is out of reach afterwards.  `prepare` is the last
+    chance, for what only some configurations need.  Raises BadBootstrap, UserUnavailable.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which drains
     enable_dumps()
@@ -128,14 +128,16 @@ def enter() -> Bootstrap:
     os.umask(0o077)
     with suppress(OSError):  # what ps and top show; nothing hangs on it
         Path("/proc/self/comm").write_text(f"homing-{bootstrap.process}", encoding="ascii")
+    if prepare is not None:
+        prepare(bootstrap)
     privileges.drop(bootstrap.user, bootstrap.supervisor_pid)
     return bootstrap
 
 
-def run_child(start: Callable[[Bootstrap], int]) -> int:
+def run_child(start: Callable[[Bootstrap], int], prepare: Callable[[Bootstrap], None] | None = None) -> int:
     """Enter, then run the process; what keeps it from starting is told in one line.  Returns the exit code."""
     try:
-        told = enter()
+        told = enter(prepare)
     except (BadBootstrap, UserUnavailable) as error:
         print(f"homing: {error}", file=sys.stderr)
         return 1

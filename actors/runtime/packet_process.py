@@ -34,6 +34,7 @@ from actors.runtime.ice_driver import IceDriver
 from actors.runtime.post_office import PostOffice
 from actors.runtime.process_actor import OfficeHost, add_process_actor
 from actors.runtime.relay_dialer import RelayDialer
+from actors.runtime.relay_diallers import import_quic, relay_diallers, relay_transports
 from actors.runtime.snapshot import encode_snapshot, write_snapshot
 from config.keys import PublicKey
 from config.values import parse_interface, parse_server
@@ -81,6 +82,7 @@ class PacketProcess:
             told.config.relay_credentials,
             controls,
             clock.unix_now,
+            relay_transports(told.config),
             on_mail=self._on_links_mail,
         )
         self._carrier = Carrier(
@@ -95,7 +97,7 @@ class PacketProcess:
         self._dialer = RelayDialer(
             self._loop,
             self._links,
-            ca=told.config.relay_ca,
+            diallers=relay_diallers(told.config),
             deliver=self._deliver,
             receive=self._carrier.receive_relayed,
             clock=clock.now,
@@ -309,7 +311,7 @@ def main() -> int:
     """Run the process and return its exit code."""
     for module in LATE_IMPORTS:
         import_module(module)
-    return run_child(lambda told: PacketProcess(told).run())
+    return run_child(lambda told: PacketProcess(told).run(), prepare=import_quic)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,21 @@
 """The sockets behind RELAY_LINKS: dials, sends, pings and closes as it asks, and hands in what happens on the links.
 
-RelayLinks --requests--> RelayDialer --> WebSocket links
+RelayLinks --requests--> RelayDialer --> WebSocket and QUIC links
     ^                         |
     +-- connected, received --+--> packets to the Carrier, mail to the post office
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from actors.effects import Effect
 from actors.packet.relay_link import Abort, Dial, Ping, SendMessages
 from actors.packet.relay_links import RelayLinks
+from actors.runtime.relay_race import Dialler, RelayLink, dial_first
 from config.keys import PublicKey
-from transport.drivers.websocket import DialFailed, Link, dial
-from transport.relay.urls import InvalidRelayUrl
+from transport.drivers.websocket import DialFailed
+from transport.relay.race import Transport
 from wg.datagrams import RelayedBatch
 
 MAX_WAIT_S = 1.0  # the loop's clock stops during suspend, deadlines do not
@@ -31,14 +32,14 @@ class RelayDialer:
         loop: asyncio.AbstractEventLoop,
         links: RelayLinks,
         *,
-        ca: bytes | None,
+        diallers: Mapping[Transport, Dialler],
         deliver: Callable[[list[Effect]], None],
         receive: Receive,
         clock: Callable[[], float],
     ) -> None:
-        self._loop, self._links, self._ca = loop, links, ca
+        self._loop, self._links, self._diallers = loop, links, diallers
         self._deliver, self._receive, self._clock = deliver, receive, clock
-        self._open: dict[int, Link] = {}
+        self._open: dict[int, RelayLink] = {}
         self._dialling: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -66,7 +67,7 @@ class RelayDialer:
 
     def close(self) -> None:
         """Say Close on every link and end them; what was sent may still leave while the loop runs."""
-        self._links.shutdown()
+        self._links.shutdown(self._clock())
         self._work_off_requests()
         if self._timer is not None:
             self._timer.cancel()
@@ -90,16 +91,14 @@ class RelayDialer:
     async def _dial(self, wanted: Dial) -> None:
         number = wanted.link
         try:
-            link = await dial(wanted.url, wanted.server_ip, _Owner(self, number), ca=self._ca)
-        except (DialFailed, InvalidRelayUrl) as error:
+            winner = await dial_first(wanted, self._diallers, _Owner(self, number), self._clock)
+        except DialFailed as error:
             self._dialling.pop(number, None)
-            self.settle(self._links.lost(number, str(error)))
+            self.settle(self._links.lost(number, str(error), self._clock()))
             return
         self._dialling.pop(number, None)
-        server_ip = link.server_ip
-        if server_ip is not None:  # else it ended at once, and was told as lost
-            self._open[number] = link
-            self.settle(self._links.connected(number, server_ip, self._clock()))
+        self._open[number] = winner.link
+        self.settle(self._links.connected(number, winner.server_ip, self._clock(), winner.won))
 
     def _abort(self, number: int) -> None:
         task = self._dialling.pop(number, None)
@@ -138,8 +137,9 @@ class RelayDialer:
 
     def lost(self, number: int, reason: str) -> None:
         """Take note that a link ended."""
-        self._open.pop(number, None)
-        self.settle(self._links.lost(number, reason))
+        link = self._open.pop(number, None)
+        too_narrow = link is not None and link.too_narrow
+        self.settle(self._links.lost(number, reason, self._clock(), too_narrow=too_narrow))
 
 
 class _Owner:

@@ -176,7 +176,24 @@ def change(old: str, new: str) -> str:
             change("rel://203.0.113.1:8080", "http://203.0.113.1"),
             "relay.urls: number 1: scheme 'http'; rel://HOST:PORT",
         ),
-        (put("transport", '"quic"', "relay"), "relay.transport: 'quic' is not supported"),
+        (put("transport", '"tcp"', "relay"), "relay.transport: 'tcp'; one of auto, ws, quic"),
+        (
+            put("transport", '"quic"', "relay"),
+            'relay.transport: "quic" with rel://203.0.113.1:8080, whose certificate nothing vouches for; relay.finger',
+        ),
+        (
+            put("fingerprints", '["sha256:12"]', "relay"),
+            "relay.fingerprints: number 1: 'sha256:12'; \"sha256:\" and 64",
+        ),
+        (put("fingerprints", f'["md5:{"a" * 64}"]', "relay"), "relay.fingerprints: number 1: 'md5:aaa"),
+        (
+            put("fingerprints", f'["sha256:{"ab" * 32}", "sha256:{":".join(["AB"] * 32)}"]', "relay"),
+            "relay.fingerprints: number 2: sha256:AB:AB:AB:AB:A... twice; once is enough",
+        ),
+        (
+            put("fingerprints", str([f"sha256:{number:064x}" for number in range(17)]), "relay"),
+            "relay.fingerprints: 17 fingerprints; at most 16 would do",
+        ),
         (change('secret_file = "relay.secret"\n', ""), "relay.urls: given without a way to log in"),
         (put("token_file", '"relay.token"', "relay"), "relay.token_file: given together with relay.secret_file"),
         # --- peers ---

@@ -69,6 +69,8 @@ class LinkOwner(Protocol):
 class Link(WSListener):
     """One link to a relay server, from the client's side."""
 
+    too_narrow: Final = False  # TCP carries messages of any size
+
     def __init__(self, owner: LinkOwner) -> None:
         self._owner: LinkOwner | None = owner
         self._messages: list[bytes] = []

@@ -26,8 +26,8 @@ from actors.messages.packet import (
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
 )
-from actors.packet.relay_link import DIAL_LIMIT_S, Abort, Dial, Packets, Ping, Request, SendMessages
-from actors.packet.relay_links import MAX_LINKS, RelayLinks, Serving
+from actors.packet.relay_link import DIAL_LIMIT_S, Abort, Dial, Packets, Ping, Request, SendMessages, Serving
+from actors.packet.relay_links import MAX_LINKS, RelayLinks
 from config.keys import PublicKey, Secret, encode_key
 from config.schema import RelayCredentials
 from tests.transport.relay.test_codec import client_frames, server_frames
@@ -134,7 +134,7 @@ def test_a_link_is_dialled_and_logs_in() -> None:
 def test_a_link_that_cannot_be_dialled_is_closed_with_the_reason() -> None:
     hub = Hub()
     hub.tell(OpenLink(link=1, url=URL))
-    assert mail(hub.links.lost(1, "connection refused")) == [
+    assert mail(hub.links.lost(1, "connection refused", hub.now)) == [
         LinkClosed(link=1, reason="connection refused", was_open=False)
     ]
     assert hub.asked()[-1] == Abort(1)
@@ -152,7 +152,7 @@ def test_a_refused_login_says_what_our_clock_says() -> None:
     hub = Hub()
     hub.tell(OpenLink(link=1, url=URL))
     hub.links.connected(1, "192.0.2.1", hub.now)
-    (closed,) = mail(hub.links.lost(1, "the other end closed the connection"))
+    (closed,) = mail(hub.links.lost(1, "the other end closed the connection", hub.now))
     assert isinstance(closed, LinkClosed)
     assert "refused our secret or token" in closed.reason
     assert "our clock says 2027-01-15 08:00 UTC" in closed.reason
@@ -163,7 +163,7 @@ def test_a_refused_token_that_is_old_is_told() -> None:
     hub = Hub(RelayCredentials(token=Secret(b"\x01" + bytes(32) + b"1799999400")))
     hub.tell(OpenLink(link=1, url=URL))
     hub.links.connected(1, "192.0.2.1", hub.now)
-    (closed,) = mail(hub.links.lost(1, "closed"))
+    (closed,) = mail(hub.links.lost(1, "closed", hub.now))
     assert isinstance(closed, LinkClosed)
     assert "our token expired 600 s ago, renew [relay] token_file" in closed.reason
 
@@ -211,12 +211,12 @@ def test_relays_hears_of_a_broken_link_before_the_workers_do() -> None:
     hub.open_link()
     hub.open_peer(BOB)
     hub.tell(OpenOnLink(peer=CAROL, generation=2, link=1))
-    assert mail(hub.links.lost(1, "reset")) == [
+    assert mail(hub.links.lost(1, "reset", hub.now)) == [
         LinkClosed(link=1, reason="reset", was_open=True),
         RelayedClosed(peer=BOB, generation=5, cause="link_closed", reason="the link closed: reset"),
         RelayedFailed(peer=CAROL, generation=2, reason="the link closed: reset"),
     ]
-    assert mail(hub.links.lost(1, "again")) == []
+    assert mail(hub.links.lost(1, "again", hub.now)) == []
 
 
 def test_one_links_end_leaves_the_others_alone() -> None:
@@ -224,7 +224,7 @@ def test_one_links_end_leaves_the_others_alone() -> None:
     hub.open_link(1)
     hub.open_link(2)
     hub.open_peer(BOB, generation=5, link=2)
-    hub.links.lost(1, "reset")
+    hub.links.lost(1, "reset", hub.now)
     assert hub.links.state == Serving(links=1, open=1)
     hub.links.send_packets(BOB, 2, [b"data"], hub.now)
     assert hub.asked()[-1] == Transport(peer_id(BOB), b"data")
@@ -384,7 +384,7 @@ def test_packets_that_cannot_leave_are_dropped_and_counted_by_reason() -> None:
     hub.links.send_packets(BOB, 1, [bytes(MAX_PAYLOAD_LEN + 1)], hub.now)
     assert hub.asked() == []
     assert hub.links.status().drops == {"no_link": 2, "link_full": 1, "too_long": 1}
-    hub.links.lost(1, "reset")
+    hub.links.lost(1, "reset", hub.now)
     assert hub.links.status().drops == {"no_link": 2, "link_full": 1, "too_long": 1}
 
 
@@ -416,7 +416,7 @@ def test_at_the_end_close_is_said_on_every_link() -> None:
     hub = Hub()
     hub.open_link(1)
     hub.open_link(2)
-    hub.links.shutdown()
+    hub.links.shutdown(hub.now)
     assert hub.asked() == [Close(), Abort(1), Close(), Abort(2)]
 
 
@@ -470,7 +470,7 @@ def test_in_any_order_every_opening_ends_and_every_close_is_acknowledged(
             case "connected", _:
                 told += mail(hub.links.connected(link, "192.0.2.1", hub.now))
             case "lost", _:
-                told += mail(hub.links.lost(link, "reset"))
+                told += mail(hub.links.lost(link, "reset", hub.now))
             case "pong", _:
                 told += mail(hub.links.pong(link, hub.now))
             case "packets", _:
