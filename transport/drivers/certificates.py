@@ -1,8 +1,12 @@
-"""TLS contexts, and one plain line about a certificate that was refused."""
+"""TLS contexts, whom a client trusts, and one plain line about a certificate that was refused."""
 
 import asyncio
+import hashlib
+import hmac
 import ssl
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +23,31 @@ NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, a flag that the ss
 
 class UnusableCertificate(Exception):
     """A certificate file cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Which servers a client believes: those that a CA vouches for, or, if any is named, one of these certificates."""
+
+    ca: bytes | None = None  # PEM; None: the system's roots
+    fingerprints: tuple[bytes, ...] = ()  # SHA-256 of a certificate, 32 bytes each; name and dates then do not matter
+
+    def pins(self, certificate: bytes | None) -> bool:
+        """Return whether this certificate (DER) is one of those named."""
+        seen = fingerprint(certificate or b"")
+        return any(hmac.compare_digest(seen, named) for named in self.fingerprints)
+
+
+def fingerprint(certificate: bytes) -> bytes:
+    """Return the SHA-256 of a certificate (DER), 32 bytes."""
+    return hashlib.sha256(certificate).digest()
+
+
+def not_pinned(certificate: bytes | None, named: Iterable[bytes]) -> str:
+    """Return in one line that a server showed another certificate than those named, and what would do."""
+    seen = fingerprint(certificate).hex() if certificate else "none"
+    wanted = " or ".join(print_.hex()[:16] + "…" for print_ in named)
+    return f"the server's certificate has the fingerprint {seen}, not {wanted}; name it if the server is yours"
 
 
 def client_context(ca: bytes | None) -> ssl.SSLContext:

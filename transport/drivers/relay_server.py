@@ -1,5 +1,7 @@
 """The relay server on real sockets: WebSocket in, WebSocket out, the core of transport/relay/server.py between.
 
+Connections of another kind come in by `take_in` (transport/drivers/quic_server.py).
+
 What one read brings in is worked off as a whole, and leaves with one write for each destination: at 1,400 bytes a
 message the calls into the kernel would otherwise cost several times as much as everything else.
 """
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from loguru import logger
 from picows import (
@@ -44,12 +46,34 @@ def boot_time() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class RelaySocket(Protocol):
+    """One connection, whatever carries it."""
+
+    @property
+    def transport(self) -> str:
+        """Return what carries it: "ws" or "quic"."""
+
+    @property
+    def address(self) -> str:
+        """Where the client is, for people."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection still is there."""
+
+    def send(self, messages: list[bytes]) -> None:
+        """Send messages, in order."""
+
+    def abort(self) -> None:
+        """End the connection now."""
+
+
 class Service:
     """One relay server process: its sockets, its timer, its log."""
 
     def __init__(self, server: RelayServer, now: Callable[[], float] = boot_time) -> None:
         self.server, self.now = server, now
-        self._sockets: dict[int, _Socket] = {}
+        self._sockets: dict[int, RelaySocket] = {}
         self._listeners: list[asyncio.Server] = []
         self._armed_at = inf
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +100,17 @@ class Service:
         """Whether new connections are taken."""
         return any(listener.is_serving() for listener in self._listeners)
 
+    def take_in(self, socket: RelaySocket) -> Connection | None:
+        """Take a new connection; None: refuse it, the server is full or shutting down."""
+        connection = self.server.accept(self.now())
+        if connection is not None:
+            self._sockets[connection.number] = socket
+        return connection
+
+    def clients(self, transport: str) -> int:
+        """Return how many connections this transport carries, those that have not logged in included."""
+        return sum(socket.transport == transport for socket in self._sockets.values())
+
     async def drain(self) -> None:
         """Take nobody in any more, say Close to all, and return when it is said."""
         for listener in self._listeners:
@@ -84,7 +119,7 @@ class Service:
         self.server.shutdown()
         self.work_off()
         deadline = self.now() + LINGER_S
-        while any(socket.transport is not None for socket in leaving) and self.now() < deadline:
+        while any(socket.open for socket in leaving) and self.now() < deadline:
             await asyncio.sleep(0.02)
         for socket in leaving:
             socket.abort()
@@ -100,7 +135,11 @@ class Service:
         while (event := self.server.next_event()) is not None:
             match event:
                 case PeerJoined(number, peer, replaced):
-                    logger.bind(link=number, peer=_shown(peer), replaced=replaced).debug("peer joined")
+                    socket = self._sockets.get(number)
+                    carried = socket.transport if socket is not None else ""
+                    logger.bind(link=number, peer=_shown(peer), transport=carried, replaced=replaced).debug(
+                        "peer joined"
+                    )
                 case ConnectionClosed():
                     self._on_closed(event)
         due_at = self.server.next_timeout()
@@ -150,34 +189,41 @@ class Service:
 class _Socket(WSListener):
     """One connection."""
 
+    transport = "ws"
+
     def __init__(self, service: Service, connection: Connection) -> None:
         self._service, self._server, self._now = service, service.server, service.now
         self._connection = connection
         self._full = False
-        self.transport: WSTransport | None = None
+        self._ws: WSTransport | None = None
         self.address = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection still is there."""
+        return self._ws is not None
 
     def send(self, messages: list[bytes]) -> None:
         """Send messages, one unmasked frame each, with one write."""
-        if self.transport is None:
+        if self._ws is None:
             return
         if len(messages) == 1:
-            self.transport.send(BINARY, messages[0])
+            self._ws.send(BINARY, messages[0])
             return
         parts = []
         for message in messages:
             parts.append(_frame_header(len(message)))
             parts.append(message)
-        self.transport.underlying_transport.write(b"".join(parts))
+        self._ws.underlying_transport.write(b"".join(parts))
 
     def abort(self) -> None:
         """End the connection now."""
-        if self.transport is not None:
-            self.transport.disconnect(False)
+        if self._ws is not None:
+            self._ws.disconnect(False)
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
-        self.transport = transport
+        self._ws = transport
         bound(transport)
         peer = transport.underlying_transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
@@ -213,7 +259,7 @@ class _Socket(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End."""
-        self.transport = None
+        self._ws = None
         self._server.connection_lost(self._connection, end_of(transport))
         self._service.work_off()
 

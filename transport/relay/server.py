@@ -84,6 +84,7 @@ class Connection:
     wants_online: set[PeerId] = field(default_factory=set)
     wants_offline: set[PeerId] = field(default_factory=set)
     closed: bool = False
+    max_peer_ids: int = MAX_PEER_IDS  # in one presence message; a driver whose messages are shorter lowers it
 
 
 class RelayServer:
@@ -188,7 +189,7 @@ class RelayServer:
             messages, connection.queue, connection.queue_len = connection.queue, [], 0
             if connection.presence:
                 # Last, so that nothing comes before an AuthResponse.
-                messages.extend(_presence_frames(connection.presence))
+                messages.extend(_presence_frames(connection.presence, connection.max_peer_ids))
                 connection.presence = {}
             if messages:
                 batches.append((connection, messages))
@@ -363,11 +364,11 @@ def _remove(watchers: dict[PeerId, dict[Connection, None]], peer: PeerId, connec
         del watchers[peer]
 
 
-def _presence_frames(presence: dict[PeerId, bool]) -> list[bytes]:
+def _presence_frames(presence: dict[PeerId, bool], max_ids: int) -> list[bytes]:
     frames = []
     for online, run in groupby(presence.items(), key=lambda item: item[1]):
         peers = [peer for peer, _ in run]
-        for at in range(0, len(peers), MAX_PEER_IDS):
-            part = tuple(peers[at : at + MAX_PEER_IDS])
+        for at in range(0, len(peers), max_ids):
+            part = tuple(peers[at : at + max_ids])
             frames.append(encode(PeersOnline(part) if online else PeersWentOffline(part)))
     return frames

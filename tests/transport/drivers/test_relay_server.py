@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.transport.drivers.relays import PATIENCE_S, Hub, hub, run, token
+from transport.drivers import relay_server
 from transport.relay.codec import encode
 from transport.relay.frames import MAX_MESSAGE_LEN, Auth, AuthResponse, peer_id
 
@@ -97,8 +98,9 @@ def test_pings_of_a_client_that_does_not_read_do_not_fill_the_server() -> None:
     async def story() -> None:
         async with hub() as relay, logged_in(relay) as (_, writer):
             (socket,) = relay.service._sockets.values()
-            assert socket.transport is not None
-            kept = socket.transport.underlying_transport.get_write_buffer_size
+            assert isinstance(socket, relay_server._Socket)
+            assert socket._ws is not None
+            kept = socket._ws.underlying_transport.get_write_buffer_size
             pings = b"\x89\xfd\0\0\0\0".ljust(6 + 125, b"p") * 1000
             for _ in range(200):  # 26 MB
                 writer.write(pings)
