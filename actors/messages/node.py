@@ -32,6 +32,23 @@ class KnownPeers(msgspec.Struct, frozen=True, kw_only=True, tag="known_peers"):
     peers: frozenset[PublicKey]
 
 
+class SearchWanted(msgspec.Struct, frozen=True, kw_only=True, tag="search_wanted"):
+    """A guard would look for a direct path to a peer that is relayed; said once more, the newest counts."""
+
+    peer: PublicKey
+    eager: bool  # there is traffic, or something changed outside
+
+
+class SearchGranted(msgspec.Struct, frozen=True, kw_only=True, tag="search_granted"):
+    """It is this peer's turn (the node's budget of ICE retries, recovery R10)."""
+
+    peer: PublicKey
+
+
+class SearchesDue(msgspec.Struct, frozen=True, kw_only=True, tag="searches_due"):
+    """SIGNAL: time for the next peer that waits for its turn."""
+
+
 SignalInbox = (
     signal.OfferReceived
     | signal.AnswerReceived
@@ -43,6 +60,8 @@ SignalInbox = (
     | SignalDisconnected
     | SignalPostFailed
     | KnownPeers
+    | SearchWanted
+    | SearchesDue
 )
 
 
@@ -50,7 +69,13 @@ class SignalLinkWanted(msgspec.Struct, frozen=True, kw_only=True, tag="signal_li
     """SIGNAL (re)started: tell it again whether the link is up."""
 
 
-SignalLinkInbox = signal.PostDescription | signal.PostCandidate | KnownPeers | SignalLinkWanted
+class SignalLinkDoubted(msgspec.Struct, frozen=True, kw_only=True, tag="signal_link_doubted"):
+    """The network changed, or we resumed: see whether the link is still there (recovery R12)."""
+
+    reason: str
+
+
+SignalLinkInbox = signal.PostDescription | signal.PostCandidate | KnownPeers | SignalLinkWanted | SignalLinkDoubted
 
 # --- relays ---
 
@@ -115,6 +140,10 @@ class StartPeersDue(msgspec.Struct, frozen=True, kw_only=True, tag="start_peers_
     """Time to start peers that wait: after a failure, or because the packet process did not tell what it holds."""
 
 
+class TellEventsDue(msgspec.Struct, frozen=True, kw_only=True, tag="tell_events_due"):
+    """Time to tell outside events that were held, or to tell more peers of one."""
+
+
 PeersInbox = (
     process.PeersConfigured
     | process.PeerFailed
@@ -126,6 +155,7 @@ PeersInbox = (
     | packet.IceAgentsSnapshot
     | OutsideEvent
     | StartPeersDue
+    | TellEventsDue
 )
 
 # --- status ---

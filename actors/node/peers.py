@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import ClassVar, assert_never
 
-import msgspec
-
 from actors.addresses import (
     ICE_AGENTS,
     PACKET,
@@ -40,13 +38,13 @@ from actors.messages.node import (
     PeersInbox,
     PeerStarted,
     StartPeersDue,
+    TellEventsDue,
 )
 from actors.messages.packet import (
     CloseIceAgent,
     ConfigurePeer,
     IceAgentsSnapshot,
     IceAgentsSnapshotWanted,
-    ProveIceNow,
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
     RemovePeer,
@@ -65,12 +63,12 @@ from actors.messages.process import (
 )
 from actors.messages.status import PeerStatus
 from actors.node.outlived import what_outlived
+from actors.node.outside import OutsideEvents, doubt_links
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0  # that the packet process may take to tell what it holds
 STARTS_AT_ONCE = 50
 START_PAUSE_S = 0.05  # between so many
-OFFERS_PER_S = 1000.0  # at the most, of peers that all offer for one reason
 FIRST_RESTART_S = 0.2  # after a failure; doubles
 LONGEST_RESTART_S = 30.0
 JITTER = (0.5, 1.0)
@@ -144,7 +142,13 @@ class Peers:
         self._entries: dict[PublicKey, Entry] = {}
         self._home = HomeRelayChanged(url=None, server_ip=None)
         self._packet = packet_incarnation
+        self._events = OutsideEvents()
         self.state: Unconfigured | Asking | Running = Unconfigured()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How many outside events there were."""
+        return dict(self._events.counters)
 
     def start(self, now: float) -> list[Effect]:
         """Go on with the peers that are known."""
@@ -169,7 +173,9 @@ class Peers:
                 self._home = message
                 return [effect for peer in self._started() for effect in self._tell_home(peer)]
             case OutsideEvent():
-                return self._on_outside_event(message)
+                return self._tell_all(self._events.happened(message, now), now)
+            case TellEventsDue():
+                return self._tell_all(self._events.due(now), now)
             case _:
                 assert_never(message)
 
@@ -206,13 +212,6 @@ class Peers:
                 preshared_key=settings.preshared_key,
             )
         )
-
-    def _on_outside_event(self, event: OutsideEvent) -> list[Effect]:
-        spread = msgspec.structs.replace(event, spread_s=len(self._entries) / OFFERS_PER_S)
-        told = [effect for peer in self._started() for effect in self._tell_event(peer, spread)]
-        if event.kind in ("network_changed", "resumed"):
-            return [ICE_AGENTS.send(ProveIceNow(reason=event.detail or event.kind)), *told]
-        return told
 
     # --- starting ---
 
@@ -373,6 +372,18 @@ class Peers:
     def _tell_home(self, peer: PublicKey) -> list[Effect]:
         to = peer_addresses(peer, self._controls)
         return [to.relay_worker.send(self._home), to.offer_listener.send(self._home)]
+
+    def _tell_all(self, events: list[OutsideEvent], now: float) -> list[Effect]:
+        """Tell of these, and go on with those that not all peers have been told of yet (recovery R12)."""
+        effects: list[Effect] = []
+        for event in events:
+            effects += doubt_links(event)
+            self._events.tell(event, self._started(), now)
+        for peer, event in self._events.next_turn(now):
+            effects += self._tell_event(peer, event)
+        if (at := self._events.next_at()) is not None:
+            effects.append(Later(at, TellEventsDue()))
+        return effects
 
     def _tell_event(self, peer: PublicKey, event: OutsideEvent) -> list[Effect]:
         to = peer_addresses(peer, self._controls)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, assert_never
 
 from actors.effects import Effect
-from actors.messages.node import KnownPeers, SignalLinkInbox, SignalLinkWanted
+from actors.messages.node import KnownPeers, SignalLinkDoubted, SignalLinkInbox, SignalLinkWanted
 from config.keys import PublicKey
 from transport.signal.messages import PostCandidate, PostDescription, SignalPost
 
@@ -26,6 +26,10 @@ class SignalDriver(Protocol):
 
     def repeat(self) -> None:
         """Tell SIGNAL again whether the link is up."""
+        ...
+
+    def doubt(self) -> None:
+        """See whether the link is still there."""
         ...
 
     @property
@@ -62,6 +66,8 @@ class SignalLink:
                 self._driver.know(peers)
             case SignalLinkWanted():
                 self._driver.repeat()
+            case SignalLinkDoubted():
+                self._driver.doubt()
             case _:
                 assert_never(message)
         return []

@@ -86,6 +86,10 @@ class SignalThread:
         """Tell SIGNAL again whether the link is up."""
         self._bridge.call(self._client.repeat, always=True)
 
+    def doubt(self) -> None:
+        """See whether the link is still there."""
+        self._bridge.call(self._client.doubt)
+
     # From here on: on the thread.
 
     def _run(self) -> None:

@@ -213,6 +213,12 @@ class RelayClient:
             self._probe.sent(now)
         return taken
 
+    def prove_now(self, now: float) -> None:
+        """See at once whether the link is still there: something changed outside (recovery R12)."""
+        if isinstance(self.state, Open):
+            self._probe.hurry(now)
+            self._check_link(now)
+
     def close(self, reason: str) -> None:
         """Say Close and close."""
         if isinstance(self.state, Open):

@@ -152,6 +152,11 @@ class SignalClient:
         if self._last_fact is not None:
             self._deliver(self._last_fact)
 
+    def doubt(self) -> None:
+        """See whether the link is still there: something changed outside (recovery R12)."""
+        if self._link is not None:
+            self._doubt(self._link)
+
     async def _one_link(self) -> _Ended:
         channel = rpc.open_channel(self._host, self._port, tls=self._tls, ca=self._roots(), options=OPTIONS)
         stream = channel.stream_stream(rpc.CONNECT_STREAM)(metadata=((rpc.PEER_ID, self._me),))

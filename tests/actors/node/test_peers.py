@@ -12,13 +12,23 @@ from actors.addresses import (
     RELAY_LINKS,
     RELAYS,
     SIGNAL,
+    SIGNAL_LINK,
     STATUS,
     TUNNELS,
     peer_addresses,
     process_actor,
 )
 from actors.effects import Address
-from actors.messages.node import HomeRelayChanged, KnownPeers, OutsideEvent, PeerForgotten, PeerStarted, StartPeersDue
+from actors.messages.node import (
+    HomeRelayChanged,
+    KnownPeers,
+    OutsideEvent,
+    PeerForgotten,
+    PeerStarted,
+    SignalLinkDoubted,
+    StartPeersDue,
+    TellEventsDue,
+)
 from actors.messages.packet import (
     CloseIceAgent,
     ConfigurePeer,
@@ -27,6 +37,7 @@ from actors.messages.packet import (
     IceAgentsSnapshotWanted,
     LinkSnapshot,
     ProveIceNow,
+    ProveLinksNow,
     RelayedSnapshot,
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
@@ -45,9 +56,9 @@ from actors.messages.process import (
     StopPeer,
 )
 from actors.messages.status import PeerStatus
+from actors.node.outside import FIRST_PAUSE_S, OFFERS_PER_S, TOLD_AT_ONCE, TURN_S
 from actors.node.peers import (
     FAILURES,
-    OFFERS_PER_S,
     PARK_S,
     SNAPSHOT_S,
     STARTS_AT_ONCE,
@@ -247,18 +258,68 @@ def test_the_home_relay_and_outside_events_go_to_whom_they_concern() -> None:
 
 
 @pytest.mark.parametrize("kind", ["network_changed", "resumed"])
-def test_agents_prove_their_pairs_when_the_network_changed(kind: Literal["network_changed", "resumed"]) -> None:
+def test_agents_and_links_are_proven_at_once_when_the_network_changed(
+    kind: Literal["network_changed", "resumed"],
+) -> None:
     bench = running(ALICE, BOB)
     bench.tell(OutsideEvent(kind=kind, detail="our addresses are 10.0.0.1"))
     assert bench.mail(ICE_AGENTS) == [ProveIceNow(reason="our addresses are 10.0.0.1")]
+    assert bench.mail(RELAY_LINKS) == [ProveLinksNow(reason="our addresses are 10.0.0.1")]
+    assert bench.mail(SIGNAL_LINK) == [SignalLinkDoubted(reason="our addresses are 10.0.0.1")]
 
 
-def test_the_more_peers_the_longer_they_take_to_act_on_an_event() -> None:
+def test_no_link_is_doubted_because_another_came_back() -> None:
+    bench = running(ALICE)
+    bench.tell(*(OutsideEvent(kind=kind) for kind in ("signal_connected", "relay_connected", "configuration_changed")))
+    assert bench.mail(ICE_AGENTS) == bench.mail(RELAY_LINKS) == bench.mail(SIGNAL_LINK) == []
+    assert len(bench.mail(peer_addresses(ALICE).wg_watcher)) == 3
+
+
+def test_an_outside_event_restarts_nothing() -> None:
+    bench = running(ALICE, BOB)
+    for kind in ("network_changed", "resumed", "configuration_changed"):
+        bench.tell(OutsideEvent(kind=kind))
+        bench.advance(60.0)
+    assert {type(send.message) for send in bench.outbox} == {
+        OutsideEvent,
+        ProveIceNow,
+        ProveLinksNow,
+        SignalLinkDoubted,
+    }
+    assert bench.timers == {}
+
+
+def test_of_many_events_of_a_kind_the_first_is_told_at_once_and_the_last_when_they_pause() -> None:
+    bench = running(ALICE)
+    watcher = peer_addresses(ALICE).wg_watcher
+    for number in range(5):
+        bench.tell(OutsideEvent(kind="network_changed", detail=f"change {number}"))
+    assert [event.detail for event in bench.mail(watcher)] == ["change 0"]
+    bench.advance(FIRST_PAUSE_S)
+    assert [event.detail for event in bench.mail(watcher)] == ["change 4"]
+    bench.advance(60.0)
+    assert bench.mail(watcher) == []
+    assert isinstance(bench.machine, Peers)
+    assert bench.machine.counters == {"events_network_changed": 5, "events_held": 4}
+
+
+def test_of_many_peers_some_at_a_time_are_told_of_an_event() -> None:
     keys = [PublicKey(encode_key(number.to_bytes(32, "big"))) for number in range(1000)]
-    bench = running(*keys[:STARTS_AT_ONCE])
-    bench.tell(configured(*keys), OutsideEvent(kind="signal_connected"))
-    [event] = bench.mail(peer_addresses(keys[0]).guard)
-    assert event.spread_s == 1000 / OFFERS_PER_S
+    bench = running()
+    bench.tell(configured(*keys), *NOTHING)
+    while StartPeersDue in bench.timers:
+        bench.advance(1.0)
+        bench.tell(*NOTHING)
+    bench.tags()
+    bench.tell(OutsideEvent(kind="network_changed"))
+    assert len([tag for tag in bench.tags() if tag == "OutsideEvent"]) == 2 * TOLD_AT_ONCE  # watcher and guard
+    bench.advance(TURN_S)
+    assert bench.tags() == ["OutsideEvent"] * 2 * TOLD_AT_ONCE
+    bench.advance(1000 / OFFERS_PER_S)
+    events = [send.message for send in bench.outbox if isinstance(send.message, OutsideEvent)]
+    assert len(events) == 2 * (1000 - 2 * TOLD_AT_ONCE)
+    assert {event.spread_s for event in events} == {TOLD_AT_ONCE / OFFERS_PER_S}
+    assert TellEventsDue not in bench.timers
 
 
 def test_a_restarted_packet_process_is_configured_before_anybody_uses_it() -> None:

@@ -1,4 +1,4 @@
-from actors.messages.node import KnownPeers, SignalLinkWanted
+from actors.messages.node import KnownPeers, SignalLinkDoubted, SignalLinkWanted
 from actors.node.signal_link import SignalLink
 from config.keys import PublicKey
 from transport.signal.messages import PostCandidate, SignalPost
@@ -22,13 +22,16 @@ class Driver:
     def repeat(self) -> None:
         self.asked.append("repeat")
 
+    def doubt(self) -> None:
+        self.asked.append("doubt")
+
 
 def test_mail_is_handed_to_the_driver_as_it_is() -> None:
     driver, post = Driver(), PostCandidate(peer=BOB, candidate="c")
     machine = SignalLink(driver)
-    for message in (post, KnownPeers(peers=frozenset({BOB})), SignalLinkWanted()):
+    for message in (post, KnownPeers(peers=frozenset({BOB})), SignalLinkWanted(), SignalLinkDoubted(reason="resumed")):
         assert machine.handle(message, 1.0) == []
-    assert driver.asked == [post, frozenset({BOB}), "repeat"]
+    assert driver.asked == [post, frozenset({BOB}), "repeat", "doubt"]
 
 
 def test_what_the_client_counts_is_its_count() -> None:

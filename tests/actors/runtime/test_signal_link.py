@@ -85,6 +85,15 @@ def test_the_state_is_told_again_when_it_was_refused_or_asked_for(url: str) -> N
     alice.stop()
 
 
+def test_a_doubt_is_handed_to_the_client_on_its_thread(url: str) -> None:
+    alice, outlet = make(1, url)
+    alice.start()
+    until(lambda: outlet.has(SignalConnected))
+    alice.doubt()
+    until(lambda: alice.counters.get("probes") == 1)
+    alice.stop()
+
+
 def test_a_client_that_fails_is_started_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     alice, outlet = make(1, url)
     run, calls = alice._client.run, list[int]()

@@ -275,6 +275,8 @@ class FakeRelayLinks:
                 return [self._worker(peer, packet.RelayedCloseDone(peer=peer, generation=generation))]
             case packet.RelayLinksSnapshotWanted():
                 return [RELAYS.send(self._snapshot())]
+            case packet.ProveLinksNow():
+                pass  # the network tells at once of every link that it cuts
             case _:
                 raise AssertionError(message)
         return []

@@ -28,6 +28,43 @@ def test_an_idle_link_that_says_nothing_is_dead_after_25_seconds() -> None:
     assert run(LinkProbe(now=0.0), 60.0) == [(15.0, "ping"), (20.0, "ping"), (25.0, "dead")]
 
 
+def test_a_link_that_is_doubted_is_pinged_at_once_and_dead_after_a_second() -> None:
+    probe = LinkProbe(now=0.0)
+    probe.hurry(8.0)
+    assert run(probe, 60.0) == [(8.0, "ping"), (8.5, "ping"), (9.0, "dead")]
+
+
+def test_a_second_doubt_changes_nothing_while_the_pings_are_out() -> None:
+    probe = LinkProbe(now=0.0)
+    probe.hurry(8.0)
+    assert run(probe, 8.2) == [(8.0, "ping")]
+    probe.hurry(8.3)
+    assert run(probe, 60.0) == [(8.5, "ping"), (9.0, "dead")]
+
+
+def test_a_doubt_that_an_answer_ends_is_over() -> None:
+    probe = LinkProbe(now=0.0)
+    probe.hurry(8.0)
+    assert run(probe, 8.0) == [(8.0, "ping")]
+    probe.pong(8.4)
+    assert run(probe, 60.0) == [(23.4, "ping"), (28.4, "ping"), (33.4, "dead")]
+
+
+def test_a_doubt_gives_a_slow_link_two_round_trips() -> None:
+    probe = LinkProbe(now=0.0)
+    assert run(probe, 15.0) == [(15.0, "ping")]
+    probe.pong(15.8)
+    probe.hurry(20.0)
+    assert run(probe, 60.0) == [(20.0, "ping"), (pytest.approx(21.6), "ping"), (pytest.approx(23.2), "dead")]
+
+
+def test_a_doubt_while_an_idle_ping_is_out_pings_anew() -> None:
+    probe = LinkProbe(now=0.0)
+    assert run(probe, 15.0) == [(15.0, "ping")]
+    probe.hurry(16.0)
+    assert run(probe, 60.0) == [(16.0, "ping"), (16.5, "ping"), (17.0, "dead")]
+
+
 def test_anything_heard_begins_anew() -> None:
     probe = LinkProbe(now=0.0)
     probe.sent(0.0)

@@ -129,6 +129,22 @@ async def test_a_post_into_a_half_open_link_has_it_noticed_at_once() -> None:
 
 
 @on_a_loop
+async def test_a_half_open_link_that_is_doubted_is_noticed_without_a_post() -> None:
+    timing = replace(QUICK, doubt_probe_s=0.3)  # and 30 s of silence otherwise
+    async with serving() as (_, port), Forwarder(port) as forwarder:
+        alice = End(1, f"http://127.0.0.1:{forwarder.port}", timing=timing)
+        async with running(alice):
+            alice.client.doubt()  # there is none yet
+            await alice.next(SignalConnected)
+            alice.client.doubt()
+            await until(lambda: alice.client.counters["probes"] == 1 and alice.client.counters["received"] >= 1)
+            forwarder.go_silent()
+            alice.client.doubt()
+            assert "silent" in (await alice.next(SignalDisconnected)).reason
+            await alice.next(SignalConnected)
+
+
+@on_a_loop
 async def test_a_flooded_receiver_delays_no_other_peer_and_brings_no_link_down() -> None:
     timing = replace(QUICK, doubt_s=0.05, doubt_probe_s=PATIENCE_S)
     async with serving(Limits(delivery_s=PATIENCE_S)) as (server, port), RawClient(port) as slow:
