@@ -99,6 +99,7 @@ class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_re
 
 
 HomeRelayChanged = node.HomeRelayChanged
+SearchGranted = node.SearchGranted
 
 
 # --- paths ---
@@ -229,6 +230,23 @@ class PathLost(msgspec.Struct, frozen=True, kw_only=True, tag="path_lost"):
     reason: str
 
 
+class PeerQuarantined(msgspec.Struct, frozen=True, kw_only=True, tag="peer_quarantined"):
+    """Conn to guard: the budget of disruptive actions is spent, so offers go out slowly (recovery R10)."""
+
+    peer: PublicKey
+    until: float  # unless a path is proven before
+    reason: str
+
+
+class MeetElsewhere(msgspec.Struct, frozen=True, kw_only=True, tag="meet_elsewhere"):
+    """Conn to relay worker: nothing came over this relay server, so try another that both reach (recovery R11)."""
+
+    peer: PublicKey
+
+
+ResetPeer = process.ResetPeer
+
+
 # --- timers ---
 
 
@@ -285,11 +303,15 @@ ConnInbox = (
     | RemoteKnown
     | RemoteIdle
     | process.ProcessRestarted
+    | ResetPeer
     | DirectDue
 )
 GuardInbox = (
     PathReady
     | PathLost
+    | PeerQuarantined
+    | ResetPeer
+    | SearchGranted
     | IceLost
     | RemoteKnown
     | RemoteIdle
@@ -316,6 +338,7 @@ OfferListenerInbox = (
 RelayWorkerInbox = (
     RelayTurn
     | RelayEvidence
+    | MeetElsewhere
     | RemoteIdle
     | HomeRelayChanged
     | packet.RelayedOpened

@@ -48,6 +48,12 @@ class StopPeer(msgspec.Struct, frozen=True, kw_only=True, tag="stop_peer"):
     peer: PublicKey
 
 
+class ResetPeer(msgspec.Struct, frozen=True, kw_only=True, tag="reset_peer"):
+    """The operator wants this peer recovered, whatever it seems to be; its Conn tells the others."""
+
+    peer: PublicKey
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
     """The progress watchdog asks: does mail still pass through the mailboxes of this process?"""
 

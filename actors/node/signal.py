@@ -7,7 +7,8 @@
         +---SignalDisconnected----> Disconnected --SignalDisconnected--> itself, one more try
 
 While there is no connection, what the peers post is dropped and counted: their guards offer again, and the first of
-it goes out when PEERS has told them that the signal server is back.
+it goes out when PEERS has told them that the signal server is back.  Guards that look for a better path ask for their
+turn here (searches.py); nobody has one while there is no connection.
 """
 
 from collections import Counter
@@ -15,10 +16,13 @@ from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
 from actors.addresses import PEERS, SIGNAL_LINK, STATUS, peer_addresses
-from actors.effects import Effect
+from actors.effects import Effect, Later
 from actors.messages.node import (
     KnownPeers,
     OutsideEvent,
+    SearchesDue,
+    SearchGranted,
+    SearchWanted,
     SignalConnected,
     SignalDisconnected,
     SignalInbox,
@@ -26,6 +30,7 @@ from actors.messages.node import (
     SignalPostFailed,
 )
 from actors.messages.status import SignalStatus
+from actors.node.searches import Searches
 from config.keys import PublicKey
 from transport.signal.messages import (
     AnswerReceived,
@@ -73,6 +78,7 @@ class Signal:
         # dead letter if there is no such peer.
         self._known: frozenset[PublicKey] | None = None
         self.state: State = Connecting()
+        self._searches = Searches()
         self.counters: Counter[str] = Counter()
 
     def start(self, _now: float) -> list[Effect]:
@@ -95,7 +101,13 @@ class Signal:
                 return []
             case KnownPeers(peers=peers):
                 self._known = peers
+                self._searches.keep(peers)
                 return [SIGNAL_LINK.send(message)]  # which can then drop others' mail unopened
+            case SearchWanted(peer=peer, eager=eager):
+                self._searches.want(peer, eager=eager)
+                return self._grant_searches(now)
+            case SearchesDue():
+                return self._grant_searches(now)
             case _:
                 assert_never(message)
 
@@ -118,6 +130,7 @@ class Signal:
         return [
             PEERS.send(OutsideEvent(kind="signal_connected", detail=self._url)),
             STATUS.send(SignalStatus(url=self._url, connected=True, since_at=now)),
+            *self._grant_searches(now),
         ]
 
     def _on_disconnected(self, message: SignalDisconnected, now: float) -> list[Effect]:
@@ -130,3 +143,16 @@ class Signal:
         retry = f"; next try in {message.retry_s:.0f} s" if message.retry_s >= 1 else ""
         reason = f"{message.reason}{tried}{retry}"
         return [STATUS.send(SignalStatus(url=self._url, connected=False, reason=reason, since_at=self.state.since_at))]
+
+    def _grant_searches(self, now: float) -> list[Effect]:
+        """Tell the guards whose turn it is, and look again when it is the next one's."""
+        if not isinstance(self.state, Connected):
+            return []
+        granted = self._searches.grant(now)
+        if granted:
+            self.counters["searches"] += len(granted)
+        at = self._searches.next_at(now)
+        told: list[Effect] = [
+            peer_addresses(peer, self._controls).guard.send(SearchGranted(peer=peer)) for peer in granted
+        ]
+        return [*told, Later(at, SearchesDue())] if at is not None else told

@@ -5,20 +5,28 @@
        |  |                   \\--UpgradeDue--> (SendOffer, a longer wait)
        |  +--LocalTraffic, RemoteKnown, PathReady-- Idle
        +--------------RemoteIdle--------------------^
+    Retrying --PeerQuarantined--> Quarantined --PathReady--> Proven
+       ^---ResetPeer, OfferDue when it is over---/  \\--OfferDue--> (SendOffer)
 
 While no path is proven, offers go out after waits that double up to this peer's own longest (30 to 45 s) and never
 cease.  A peer with a path is owed offers too while it could have a better one: relayed packets could go directly, a
 direct path has no relayed connection to stand by.  Those waits double up to 40 s with traffic and 8 minutes without,
 from the end of one search to the next (recovery S10).  Both are remembered until the path that was wanted has been
 proven for STABLE_S (R10), so that a path that comes and goes is not answered by a storm; an outside event ends them.
+
+An offer is what may make the remote close what carries packets there.  So where attempts have proved nothing for too
+often, the Conn says so, and offers go out slowly.  Those for a direct path beside a relayed one disturb nothing, and
+have budgets of their own: one here, and the node's, where each search asks for its turn (actors/node/searches.py).
 """
 
 from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar, assert_never
 
+from actors.addresses import SIGNAL
+from actors.allowance import Allowance
 from actors.effects import Address, Cancel, Effect, Later
-from actors.messages.node import OutsideEvent
+from actors.messages.node import OutsideEvent, SearchGranted, SearchWanted
 from actors.messages.peer import (
     GuardInbox,
     IceLost,
@@ -26,8 +34,10 @@ from actors.messages.peer import (
     OfferListenerInbox,
     PathLost,
     PathReady,
+    PeerQuarantined,
     RemoteIdle,
     RemoteKnown,
+    ResetPeer,
     SendOffer,
     StableDue,
     TrafficHeard,
@@ -51,6 +61,11 @@ LONGEST_IDLE_UPGRADE_S = 480.0
 TRAFFIC_S = 60.0  # after TrafficHeard
 SETTLE_S = 0.5  # from an outside event to the offer for a better path: several come together
 EVENTS_PAUSE_S = 10.0  # from one such offer to the next
+SEARCHES = 10  # for a direct path at once
+SEARCH_EVERY_S = 45.0  # and in the long run
+TURN_S = 300.0  # without a turn of the node's: ask again
+QUARANTINE_WAIT_S = 600.0  # longer than any session lasts, so that no offer disturbs what an earlier one made
+QUARANTINE_PAUSE_S = 60.0  # from one offer to the next, where outside events call for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +80,20 @@ class Retrying:
 class Proven:
     """A path carries authenticated packets; StableDue is set while a backoff is remembered."""
 
-    tries: int  # where the backoff would go on
+    tries: int  # where the backoff would go on, unless the peer has been proven for long by then
+    since_at: float
     path: PathKind = "relayed"
     standby: bool = False  # of a direct path; UpgradeDue is set where something better may be had
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """No path is proven, and too many attempts proved none; OfferDue is set, and comes slowly."""
+
+    tries: int
+    until: float
+    offered_at: float  # the last one
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +123,9 @@ class Guard:
         self._upgrade_at: float | None = None  # when UpgradeDue comes; None: it does not
         self._event_at = float("-inf")  # the last outside event that hastened it
         self._traffic_at = float("-inf")
-        self.state: Retrying | Proven | Idle = Retrying(tries=0, reason="started")
+        self._may_search = Allowance(SEARCHES, SEARCH_EVERY_S)
+        self._asked = False  # for a turn
+        self.state: Retrying | Proven | Quarantined | Idle = Retrying(tries=0, reason="started")
 
     def start(self, now: float) -> list[Effect]:
         """Offer at once; or wait for the path that the packet process still holds."""
@@ -110,6 +138,10 @@ class Guard:
                 return self._on_path_ready(message, now)
             case PathLost():
                 return self._on_path_lost(message.reason, now)
+            case PeerQuarantined():
+                return self._on_quarantined(message, now)
+            case ResetPeer():
+                return self._on_reset(now)
             case IceLost():
                 return self._on_ice_lost(message, now)
             case RemoteKnown():
@@ -127,6 +159,8 @@ class Guard:
                 return self._on_offer_due(now)
             case UpgradeDue():
                 return self._on_upgrade_due(now)
+            case SearchGranted():
+                return self._on_turn(now)
             case StableDue():
                 return self._on_stable_due()
             case _:
@@ -136,24 +170,51 @@ class Guard:
 
     def _on_path_ready(self, ready: PathReady, now: float) -> list[Effect]:
         match self.state:
-            case Proven(tries=tries) | Retrying(tries=tries):
-                self.state = Proven(tries, ready.path, ready.standby)
+            case Proven(tries=tries, since_at=since_at):
+                self.state = Proven(tries, since_at, ready.path, ready.standby)
+            case Retrying(tries=tries) | Quarantined(tries=tries):
+                self.state = Proven(tries, now, ready.path, ready.standby)
             case Idle():
-                self.state = Proven(0, ready.path, ready.standby)
+                self.state = Proven(0, now, ready.path, ready.standby)
             case _:
                 assert_never(self.state)
         return [Cancel(OfferDue), Later(now + STABLE_S, StableDue()), *self._settle_upgrade(now)]
 
     def _on_path_lost(self, reason: str, now: float) -> list[Effect]:
         match self.state:
-            case Proven(tries=tries):
-                return [Cancel(StableDue), *self._forget_upgrade(), *self._retry(tries, reason, now)]
-            case Retrying():
+            case Proven(tries=tries, since_at=since_at):
+                remembered = tries if now - since_at < STABLE_S else 0
+                return [Cancel(StableDue), *self._forget_upgrade(), *self._retry(remembered, reason, now)]
+            case Retrying() | Quarantined():
                 return []  # it was never proven, and the next offer is on its way
             case Idle():
                 return []  # the remote closed it, and said so before
             case _:
                 assert_never(self.state)
+
+    def _on_quarantined(self, told: PeerQuarantined, now: float) -> list[Effect]:
+        match self.state:
+            case Retrying(tries=tries):
+                self.state = Quarantined(tries, told.until, now, told.reason)
+                return [self._offer_slowly(now)]
+            case Quarantined():
+                self.state = replace(self.state, until=told.until, reason=told.reason)
+                return []
+            case Proven() | Idle():
+                return []  # there is nothing to hold back; it is told again when the path is lost
+            case _:
+                assert_never(self.state)
+
+    def _on_reset(self, now: float) -> list[Effect]:
+        """Forget every backoff: paths are on their way down, and where there is none, an offer goes out.
+
+        It leaves time for the session to rotate, so that the offer says so (R6).
+        """
+        self._searches, self._may_search = 0, Allowance(SEARCHES, SEARCH_EVERY_S)
+        if isinstance(self.state, Proven):
+            self.state = replace(self.state, tries=0)
+            return []
+        return self._retry(0, "reset by hand", now)
 
     def _on_remote_idle(self) -> list[Effect]:
         self.state = Idle()
@@ -174,14 +235,23 @@ class Guard:
             case Retrying():
                 self.state = Retrying(tries=0, reason=event.kind)
                 return [Later(now + AFTER_EVENT_S + self._rng.uniform(0.0, event.spread_s), OfferDue())]
+            case Quarantined(offered_at=offered_at):
+                at = max(now + AFTER_EVENT_S, offered_at + QUARANTINE_PAUSE_S)
+                return [Later(at + self._rng.uniform(0.0, event.spread_s), OfferDue())]
             case _:
                 assert_never(self.state)
 
     def _on_offer_due(self, now: float) -> list[Effect]:
-        assert isinstance(self.state, Retrying), self.state
-        reason = self.state.reason
+        assert isinstance(self.state, Retrying | Quarantined), self.state
+        tries, reason = self.state.tries + 1, self.state.reason
         offer = self._offers.send(SendOffer(peer=self._peer, reason=reason))
-        return [offer, *self._retry(self.state.tries + 1, reason, now)]
+        if isinstance(self.state, Retrying) or now >= self.state.until:
+            return [offer, *self._retry(tries, reason, now)]
+        self.state = replace(self.state, tries=tries, offered_at=now)
+        return [offer, self._offer_slowly(now)]
+
+    def _offer_slowly(self, now: float) -> Effect:
+        return Later(now + QUARANTINE_WAIT_S * self._rng.uniform(1 - JITTER, 1 + JITTER), OfferDue())
 
     def _on_stable_due(self) -> list[Effect]:
         assert isinstance(self.state, Proven), self.state
@@ -238,8 +308,24 @@ class Guard:
 
     def _on_upgrade_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Proven), self.state
+        if self.state.path == "direct":
+            return self._search(self.state, now)  # it costs two messages
+        if (at := self._may_search.next_at(now)) > now:
+            return self._upgrade(at)
+        self._asked = True
+        eager = self._searches == 0 or now - self._traffic_at < TRAFFIC_S
+        return [SIGNAL.send(SearchWanted(peer=self._peer, eager=eager)), *self._upgrade(now + TURN_S)]
+
+    def _on_turn(self, now: float) -> list[Effect]:
+        if not self._asked or self._upgrade_at is None or not isinstance(self.state, Proven):
+            return []  # it came too late: the path is lost, or there is a better one by now
+        self._may_search.take(now)
+        return self._search(self.state, now)
+
+    def _search(self, state: Proven, now: float) -> list[Effect]:
+        self._asked = False
         self._searches, self._searched_at = self._searches + 1, now
-        reason = self._lacks(self.state) or "the ICE session ended"
+        reason = self._lacks(state) or "another ICE session"
         offer = self._offers.send(SendOffer(peer=self._peer, reason=f"there may be {reason}"))
         return [offer, *self._upgrade(now + FIRST_SEARCH_S + self._wait_s(now))]
 
@@ -253,5 +339,5 @@ class Guard:
         return [Later(at, UpgradeDue())]
 
     def _forget_upgrade(self) -> list[Effect]:
-        self._upgrade_at = None
+        self._upgrade_at, self._asked = None, False
         return [Cancel(UpgradeDue)]

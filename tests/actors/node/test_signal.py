@@ -1,10 +1,13 @@
 import pytest
 
 from actors.addresses import CONTROL_0, PEERS, SIGNAL_LINK, STATUS, control_processes, home_of, peer_addresses
-from actors.effects import Effect, Send
+from actors.effects import Effect, Later, Send
 from actors.messages.node import (
     KnownPeers,
     OutsideEvent,
+    SearchesDue,
+    SearchGranted,
+    SearchWanted,
     SignalConnected,
     SignalDisconnected,
     SignalInbox,
@@ -12,6 +15,7 @@ from actors.messages.node import (
     SignalPostFailed,
 )
 from actors.messages.status import SignalStatus
+from actors.node.searches import BURST, EVERY_S
 from actors.node.signal import Connected, Connecting, Disconnected, Signal
 from config.keys import PublicKey, encode_key
 from transport.signal.messages import (
@@ -154,3 +158,34 @@ def test_it_begins_connecting() -> None:
 
 def _status(reason: str, since_at: float) -> list[Effect]:
     return [STATUS.send(SignalStatus(url=URL, connected=False, reason=reason, since_at=since_at))]
+
+
+# --- whose turn it is to look for a direct path ---
+
+
+def test_a_guard_that_would_look_for_a_direct_path_is_told_at_once() -> None:
+    machine = signal(UP)
+    granted = peer_addresses(BOB).guard.send(SearchGranted(peer=BOB))
+    assert machine.handle(SearchWanted(peer=BOB, eager=False), 5.0) == [granted]
+    assert machine.counters == {"searches": 1}
+
+
+def test_many_guards_have_their_turns_one_after_another() -> None:
+    machine = signal(UP)
+    peers = [PublicKey(encode_key(bytes([number]) * 32)) for number in range(BURST + 2)]
+    effects = [effect for peer in peers for effect in machine.handle(SearchWanted(peer=peer, eager=True), 5.0)]
+    assert len([effect for effect in effects if isinstance(effect, Send)]) == BURST
+    assert effects[-1] == Later(5.0 + EVERY_S, SearchesDue())
+    for number in (BURST, BURST + 1):
+        now = 5.0 + EVERY_S * (number - BURST + 1)
+        told = machine.handle(SearchesDue(), now)
+        assert told[0] == peer_addresses(peers[number]).guard.send(SearchGranted(peer=peers[number]))
+
+
+def test_nobody_has_a_turn_while_there_is_no_signal_server_and_all_have_when_it_is_back() -> None:
+    machine = signal(UP, DOWN)
+    assert machine.handle(SearchWanted(peer=BOB, eager=True), 5.0) == []
+    assert machine.handle(SearchWanted(peer=EVE, eager=True), 5.0) == []
+    machine.handle(KnownPeers(peers=frozenset({BOB})), 6.0)
+    told = [effect.message for effect in machine.handle(UP, 7.0) if isinstance(effect, Send)]
+    assert [message for message in told if isinstance(message, SearchGranted)] == [SearchGranted(peer=BOB)]

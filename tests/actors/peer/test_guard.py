@@ -1,19 +1,44 @@
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.messages.node import OutsideEvent
-from actors.messages.peer import PathLost, PathReady, RemoteIdle, RemoteKnown, SendOffer
+from actors.addresses import SIGNAL
+from actors.messages.node import OutsideEvent, SearchGranted, SearchWanted
+from actors.messages.peer import (
+    IceLost,
+    PathLost,
+    PathReady,
+    PeerQuarantined,
+    RemoteIdle,
+    RemoteKnown,
+    ResetPeer,
+    SendOffer,
+    TrafficHeard,
+)
 from actors.peer.guard import (
     AFTER_EVENT_S,
     AFTER_LOSS_S,
+    EVENTS_PAUSE_S,
     FIRST_RETRY_S,
+    FIRST_SEARCH_S,
+    FIRST_UPGRADE_S,
+    LONGEST_IDLE_UPGRADE_S,
+    LONGEST_UPGRADE_S,
     LONGEST_WAIT_S,
+    QUARANTINE_PAUSE_S,
+    QUARANTINE_WAIT_S,
     RESUME_S,
+    SEARCH_EVERY_S,
+    SEARCHES,
+    SETTLE_S,
     STABLE_S,
+    TURN_S,
     Guard,
     Idle,
+    Quarantined,
+    Retrying,
 )
 from tests.actors.peer.names import BOB, TO
 from tests.kit.bench import Bench
@@ -22,6 +47,10 @@ from wg.reports import LocalTraffic
 READY = PathReady(peer=BOB, path="relayed")
 LOST = PathLost(peer=BOB, reason="the relay was lost")
 KNOWN = RemoteKnown(peer=BOB, ours=False, ice=False)
+
+
+ICE_LOST = IceLost(peer=BOB, generation=7, reason="checks went unanswered")
+DIRECT = PathReady(peer=BOB, path="direct", standby=True)
 
 
 def started(*, resumed: bool = False) -> Bench:
@@ -146,6 +175,216 @@ def test_a_path_that_did_not_outlive_it_after_all_does() -> None:
     assert len(bench.mail(TO.offer_listener)) == 1
 
 
+# --- a better path ---
+
+
+def looking(*, traffic: bool = False) -> Bench:
+    """A guard whose peer is relayed, and both look for a direct path; its first search has ended in nothing."""
+    bench = Bench(Guard(BOB, offers=TO.offer_listener, rng=Random(1), ice=True))
+    bench.advance(0.0)
+    bench.tell(RemoteKnown(peer=BOB, ours=True, ice=True), READY)
+    bench.advance(FIRST_SEARCH_S - 1)
+    if traffic:
+        bench.tell(TrafficHeard(peer=BOB))
+    assert bench.mail(SIGNAL) == []
+    bench.mail(TO.offer_listener)
+    return bench
+
+
+def searches(bench: Bench, count: int, *, traffic: bool = False) -> list[float]:
+    """Grant every turn that is asked for, and end each search as an agent does; return when its offer went out."""
+    found: list[float] = []
+    while len(found) < count:
+        bench.advance(0.1)
+        for _ in bench.mail(SIGNAL):
+            bench.tell(SearchGranted(peer=BOB))
+            assert len(bench.mail(TO.offer_listener)) == 1
+            found.append(bench.now)
+            bench.advance(12.0)
+            bench.tell(ICE_LOST)
+        if traffic and round(bench.now * 10) % 200 == 0:
+            bench.tell(TrafficHeard(peer=BOB))
+    return found
+
+
+def test_a_relayed_peer_asks_for_its_turn_and_offers_when_it_has_it() -> None:
+    bench = looking()
+    bench.advance(2.0)
+    assert bench.mail(SIGNAL) == [SearchWanted(peer=BOB, eager=True)]
+    bench.advance(100.0)
+    assert bench.mail(TO.offer_listener) == []
+    bench.tell(SearchGranted(peer=BOB))
+    assert bench.mail(TO.offer_listener) == [SendOffer(peer=BOB, reason="there may be a direct path")]
+    bench.tell(SearchGranted(peer=BOB))
+    assert bench.mail(TO.offer_listener) == []  # one turn, one search
+
+
+def test_a_turn_that_does_not_come_is_asked_for_again() -> None:
+    bench = looking()
+    bench.advance(2.0)
+    bench.mail(SIGNAL)
+    bench.advance(TURN_S + 1)
+    assert len(bench.mail(SIGNAL)) == 1
+
+
+def test_a_turn_is_of_no_use_to_whom_needs_none_any_more() -> None:
+    for news in (DIRECT, LOST, RemoteKnown(peer=BOB, ours=True, ice=False)):
+        bench = looking()
+        bench.advance(2.0)
+        bench.tell(news, SearchGranted(peer=BOB))
+        assert bench.mail(TO.offer_listener) == []
+
+
+def test_searches_of_an_idle_peer_grow_rare_but_never_cease() -> None:
+    times = searches(looking(), 12)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert gaps[0] < 12 + 1.2 * FIRST_UPGRADE_S
+    assert all(LONGEST_IDLE_UPGRADE_S * 0.85 < gap < 600 for gap in gaps[-2:])  # S10: every 10 minutes
+
+
+def test_searches_of_a_peer_with_traffic_stay_frequent() -> None:
+    times = searches(looking(traffic=True), 12, traffic=True)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert all(LONGEST_UPGRADE_S * 0.85 < gap < 61 for gap in gaps[-4:])  # S10: every minute
+
+
+def test_traffic_that_begins_hastens_the_next_search() -> None:
+    bench = looking()
+    searches(bench, 9)
+    bench.advance(LONGEST_UPGRADE_S)
+    bench.tell(TrafficHeard(peer=BOB))
+    assert bench.mail(SIGNAL) == [SearchWanted(peer=BOB, eager=True)]
+
+
+def test_an_outside_event_brings_a_search_at_once_but_not_one_for_each() -> None:  # S10
+    bench = looking()
+    searches(bench, 9)
+    for _ in range(5):
+        bench.tell(OutsideEvent(kind="network_changed"))
+    bench.advance(SETTLE_S)
+    assert bench.mail(SIGNAL) == [SearchWanted(peer=BOB, eager=True)]
+    bench.tell(SearchGranted(peer=BOB), OutsideEvent(kind="resumed"))
+    bench.mail(TO.offer_listener)
+    bench.advance(EVENTS_PAUSE_S - 1)
+    assert bench.mail(SIGNAL) == []
+    bench.advance(1.0)
+    assert bench.mail(SIGNAL) == [SearchWanted(peer=BOB, eager=True)]
+
+
+def test_a_direct_path_that_is_lost_is_looked_for_at_once_but_not_each_time() -> None:
+    bench = looking()
+    bench.tell(DIRECT)
+    bench.advance(STABLE_S)
+    bench.tell(ICE_LOST, READY)
+    bench.advance(2 * AFTER_LOSS_S)
+    assert len(bench.mail(SIGNAL)) == 1
+    bench.tell(SearchGranted(peer=BOB), DIRECT)
+    bench.advance(STABLE_S / 2)  # it comes and goes
+    bench.tell(ICE_LOST, READY)
+    bench.advance(2 * AFTER_LOSS_S)
+    assert bench.mail(SIGNAL) == []
+    bench.advance(2 * FIRST_UPGRADE_S)
+    assert len(bench.mail(SIGNAL)) == 1
+
+
+def test_a_lost_search_of_a_peer_without_a_path_waits_for_the_clock() -> None:
+    bench = started()
+    bench.mail(TO.offer_listener)
+    bench.tell(ICE_LOST)
+    assert (bench.mail(TO.offer_listener), bench.mail(SIGNAL)) == ([], [])
+
+
+def test_whatever_hastens_searches_one_peer_has_a_budget_of_them() -> None:
+    bench = looking()
+    count, minutes = 0, 60
+    for _ in range(minutes * 6):
+        bench.tell(OutsideEvent(kind="network_changed"), TrafficHeard(peer=BOB))
+        bench.advance(10.0)
+        for _ in bench.mail(SIGNAL):
+            bench.tell(SearchGranted(peer=BOB), ICE_LOST)
+        count += len(bench.mail(TO.offer_listener))
+    assert SEARCHES < count <= SEARCHES + minutes * 60 / SEARCH_EVERY_S
+
+
+def test_a_direct_path_that_has_no_relay_beside_it_asks_nobody() -> None:
+    bench = looking()
+    bench.tell(PathReady(peer=BOB, path="direct", standby=False))
+    bench.advance(FIRST_SEARCH_S)
+    offered = bench.mail(TO.offer_listener)
+    assert offered == [SendOffer(peer=BOB, reason="there may be a relayed connection to stand by")]
+    assert bench.mail(SIGNAL) == []
+
+
+# --- quarantine, and the operator ---
+
+
+def quarantined() -> Bench:
+    bench = started()
+    bench.tell(PeerQuarantined(peer=BOB, until=bench.now + 3000, reason="6 attempts proved no path"))
+    bench.mail(TO.offer_listener)
+    return bench
+
+
+def test_a_quarantined_peer_is_offered_slowly_and_when_it_is_over_as_before() -> None:
+    bench = quarantined()
+    for wait in waits(bench, 4):
+        assert 0.89 * QUARANTINE_WAIT_S <= wait <= 1.11 * QUARANTINE_WAIT_S + 0.02
+    bench.advance(1000)
+    assert isinstance(bench.state, Retrying)
+
+
+def test_a_proven_path_ends_quarantine() -> None:
+    bench = quarantined()
+    bench.tell(READY, LOST)
+    assert waits(bench, 1)[0] < FIRST_RETRY_S * 2
+
+
+def test_an_outside_event_is_worth_one_offer_in_quarantine() -> None:
+    bench = quarantined()
+    bench.advance(QUARANTINE_PAUSE_S)
+    for _ in range(30):  # a link that comes and goes
+        bench.tell(OutsideEvent(kind="relay_connected"))
+        bench.advance(10.0)
+    assert 300 / QUARANTINE_PAUSE_S - 1 <= len(bench.mail(TO.offer_listener)) <= 300 / QUARANTINE_PAUSE_S + 1
+    assert isinstance(bench.state, Quarantined)
+
+
+def test_quarantine_does_not_hold_back_who_has_a_path_or_is_idle() -> None:
+    for before in (READY, RemoteIdle(peer=BOB)):
+        bench = started()
+        bench.tell(before, PeerQuarantined(peer=BOB, until=bench.now + 3000, reason="6 attempts proved no path"))
+        assert not isinstance(bench.state, Quarantined)
+
+
+def test_a_reset_offers_at_once_and_forgets_what_was() -> None:
+    for bench in (quarantined(), started()):
+        waits(bench, 2)
+        bench.tell(ResetPeer(peer=BOB))
+        bench.advance(1.2 * AFTER_LOSS_S)
+        assert bench.mail(TO.offer_listener) == [SendOffer(peer=BOB, reason="reset by hand")]
+        assert waits(bench, 1)[0] < FIRST_RETRY_S * 1.2
+
+
+def test_a_reset_of_a_proven_peer_waits_for_its_paths_to_go() -> None:
+    bench = started()
+    waits(bench, 5)
+    bench.tell(READY, ResetPeer(peer=BOB))
+    assert bench.mail(TO.offer_listener) == []
+    bench.tell(LOST)
+    assert waits(bench, 1)[0] < FIRST_RETRY_S
+
+
+def test_a_standby_that_comes_and_goes_keeps_no_backoff_alive() -> None:
+    bench = started()
+    waits(bench, 7)
+    bench.tell(DIRECT)
+    for standby in (False, True, False):
+        bench.advance(STABLE_S / 2)
+        bench.tell(PathReady(peer=BOB, path="direct", standby=standby))
+    bench.tell(LOST)
+    assert waits(bench, 1)[0] < FIRST_RETRY_S
+
+
 MAIL = [
     READY,
     LOST,
@@ -154,6 +393,12 @@ MAIL = [
     LocalTraffic(peer=BOB),
     OutsideEvent(kind="signal_connected"),
     OutsideEvent(kind="resumed"),
+    PathReady(peer=BOB, path="direct", standby=True),
+    PeerQuarantined(peer=BOB, until=1500.0, reason="6 attempts proved no path"),
+    ResetPeer(peer=BOB),
+    TrafficHeard(peer=BOB),
+    SearchGranted(peer=BOB),
+    ICE_LOST,
 ]
 
 
@@ -166,7 +411,7 @@ def test_whatever_comes_an_unproven_peer_that_is_not_idle_is_offered_again(
     for message, wait in mail:
         bench.tell(message)
         bench.advance(wait)
-    bench.tell(READY, LOST)
+    bench.tell(READY, ResetPeer(peer=BOB), LOST)
     bench.mail(TO.offer_listener)
     bench.advance(50)
     assert (bench.mail(TO.offer_listener) != []) != isinstance(bench.state, Idle)

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,4 +52,4 @@ def test_a_relayed_path_that_stays_dead_never_gets_the_same_twice_in_a_row(waits
     for wait_s in waits:
         now += wait_s
         found.append(ladder.climb("relayed", 0.0, now))
-    assert all(before != after for before, after in zip(found, found[1:], strict=False))
+    assert all(before != after for before, after in itertools.pairwise(found))
