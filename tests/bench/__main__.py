@@ -17,6 +17,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,
+    "quic": quic.measure,
     "memory": lambda: agent.memory(1),
     "world": world.measure,
 }

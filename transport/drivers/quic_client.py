@@ -22,7 +22,7 @@ from transport.drivers.quic_udp import QuicUdp, Train, open_quic_socket
 from transport.drivers.relay_server import boot_time
 from transport.drivers.websocket import DialFailed, LinkOwner
 from transport.relay.codec import transport_prefix
-from transport.relay.frames import AUTH_HEADER_LEN, TRANSPORT_HEADER_LEN, PeerId
+from transport.relay.frames import AUTH_HEADER_LEN, PEER_ID_LEN, TRANSPORT_HEADER_LEN, PeerId
 from transport.relay.size_watch import LEAST_LOST, Narrow, Silent, Size, SizeWatch, Wide
 from wg.datagrams import Endpoint
 
@@ -94,10 +94,9 @@ class QuicLink:
         """Send messages; one that does not fit a datagram of this path is dropped and counted."""
         if self._owner is None:
             return
-        for message in messages:
-            if self._own_id is None and len(message) >= AUTH_HEADER_LEN and message[1] == AUTH:
-                self._own_id = PeerId(message[AUTH_HEADER_LEN - 36 : AUTH_HEADER_LEN])
-            self._quic.send_message(message)
+        if self._own_id is None and messages and len(messages[0]) >= AUTH_HEADER_LEN and messages[0][1] == AUTH:
+            self._own_id = PeerId(messages[0][AUTH_HEADER_LEN - PEER_ID_LEN : AUTH_HEADER_LEN])
+        self._quic.send_messages(messages)
         self._flush()
 
     def ping(self) -> None:
@@ -195,7 +194,7 @@ class QuicLink:
                 del self._echoes[next(iter(self._echoes))]
             self._echoes[token] = size
             padding = bytes(max(0, self._message_len - TRANSPORT_HEADER_LEN - ECHO_LEN) if size == "full" else 0)
-            self._quic.send_message(transport_prefix(self._own_id) + token + padding)
+            self._quic.send_messages([transport_prefix(self._own_id) + token + padding])
         elif size == "full":
             packet_len = max(self._message_len + self._quic.overhead_len, SMALL_LEN)
             self._transmit(self._quic.probe(packet_len, lambda: self._answered("full"), now))

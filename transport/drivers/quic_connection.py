@@ -23,6 +23,7 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
     QuicReceiveContext,
 )
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import (
     ConnectionTerminated,
     DatagramFrameReceived,
@@ -32,6 +33,7 @@ from aioquic.quic.events import (
 )
 from aioquic.quic.packet import QuicFrameType, QuicPacketType, decode_packet_number
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicSentPacket
+from aioquic.quic.recovery import QuicPacketSpace
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from transport.drivers.quic_settings import CID_LEN, NORMAL_CLOSURE, SMALL_LEN, TunnelCongestion, Unpaced
@@ -81,6 +83,7 @@ class RelayQuic(QuicConnection):
         """What the path carries, as far as the driver knows."""
         self._resend = Resend(client=config.is_client)
         self._news: list[QuicEvent] = []
+        self._lane: tuple[CryptoPair, QuicPacketSpace] | None = None  # None: not looked up yet
         self._waiting: deque[bytes] = deque()
         self._waiting_len = 0
         self._unacknowledged = 0  # packets taken since the last ACK
@@ -136,19 +139,21 @@ class RelayQuic(QuicConnection):
 
     # --- what is to be sent ---
 
-    def send_message(self, message: bytes) -> bool:
-        """Queue a message for `flush`.  What cannot be sent is counted in `drops`: False."""
+    def send_messages(self, messages: list[bytes]) -> None:
+        """Queue messages for `flush`.  What cannot be sent is counted in `drops`, and never queued."""
         if self._close_event is not None or not self._handshake_complete:
-            self.drops["not_open"] += 1
-        elif len(message) > self.max_message_len:
-            self.drops["too_long"] += 1
-        elif self._waiting_len + len(message) > MAX_WAITING_LEN:
-            self.drops["queue_full"] += 1
-        else:
-            self._waiting.append(message)
-            self._waiting_len += len(message)
-            return True
-        return False
+            self.drops["not_open"] += len(messages)
+            return
+        limit = self.max_message_len
+        for message in messages:
+            message_len = len(message)
+            if message_len > limit:
+                self.drops["too_long"] += 1
+            elif self._waiting_len + message_len > MAX_WAITING_LEN:
+                self.drops["queue_full"] += 1
+            else:
+                self._waiting.append(message)
+                self._waiting_len += message_len
 
     def ping(self, uid: int) -> None:
         """Ask for a PingAcknowledged with this number."""
@@ -209,7 +214,7 @@ class RelayQuic(QuicConnection):
     def _lane_packets(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
         if not self._handshake_complete or self._close_event is not None or self._state in END_STATES:
             return []
-        path, space, pair = self._network_paths[0], self._spaces[_ONE_RTT], self._cryptos[_ONE_RTT]
+        path, (pair, space) = self._network_paths[0], self._lane or self._open_lane()
         control, on_sent = self._loss._cc, self._loss.on_packet_sent
         cid, waiting, seal = self._peer_cid.cid, self._waiting, pair.encrypt_packet
         overhead_len = self.overhead_len
@@ -258,7 +263,7 @@ class RelayQuic(QuicConnection):
         if state is QuicDeliveryState.ACKED:
             self._resend.arrived(number)
         elif (again := self._resend.lost(number)) is not None:
-            self.send_message(again)
+            self.send_messages([again])
 
     # --- what comes in ---
 
@@ -302,7 +307,8 @@ class RelayQuic(QuicConnection):
 
     def _lane_takes(self, datagram: bytes, path: QuicNetworkPath, now: float) -> bool:
         """Take a packet of the established path; False, with nothing changed, if it is the library's."""
-        crypto, space = self._cryptos[_ONE_RTT].recv, self._spaces[_ONE_RTT]
+        pair, space = self._lane or self._open_lane()
+        crypto = pair.recv
         if crypto.hp is None or crypto.aead is None:
             return False
         try:
@@ -366,6 +372,11 @@ class RelayQuic(QuicConnection):
             at += length
         self.inbox += messages
         return bool(messages)
+
+    def _open_lane(self) -> tuple[CryptoPair, QuicPacketSpace]:
+        """Look the keys and the packet numbers up once: their names hash slowly."""
+        self._lane = self._cryptos[_ONE_RTT], self._spaces[_ONE_RTT]
+        return self._lane
 
     def _put_off_idling(self, now: float) -> None:
         if now - self._idle_at > _IDLE_STEP_S:

@@ -70,8 +70,7 @@ class QuicSocket:
 
     def send(self, messages: list[bytes]) -> None:
         """Queue messages; those that do not fit a datagram are dropped and counted."""
-        for message in messages:
-            self.quic.send_message(message)
+        self.quic.send_messages(messages)
         self._listener.send_soon(self)
 
     def abort(self) -> None:
