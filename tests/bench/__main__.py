@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, datapath, direct, mail, relay, world
+from tests.bench import agent, datapath, direct, mail, quic, relay, world
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
