@@ -302,10 +302,10 @@ def unbroken(_stage: Stage) -> Broken:
 
 
 def narrow(stage: Stage) -> None:
-    """The link between alice's router and the hub carries 1280 bytes at most, and nobody is told (S18)."""
+    """The link between alice's router and her carrier's takes 1280 bytes at most, and nobody is told (S18)."""
     uplink = stage.gate(stage.alice).uplink
     for host, device in ((uplink.host, "up"), (uplink.far_host, uplink.far_port)):
-        host.ip("link", "set", device, "mtu", "1280")
+        host.ip("link", "set", "dev", device, "mtu", "1280")
         _keep(Drop(host, "meta l4proto icmp", hook="output"))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.kit.nats import APD, MASQUERADE, Nat, Site
+from tests.kit.nats import APD, FULL_CONE, MASQUERADE, Nat, Router, Site
 from tests.lab import breaks
 from tests.lab.breaks import Break
 from tests.lab.measure import Outcome
@@ -152,7 +152,9 @@ def _direct() -> Iterator[Scenario]:
             before=breaks.no_direct_path,
         )
     for start in STARTS:
-        plan = homes(ice=start == "direct")
+        # A router between, so that neither server nor agent stands at the narrow link and knows of it.
+        twice = Site((Router("left", MASQUERADE), Router("carrier", FULL_CONE)))
+        plan = replace(homes(ice=start == "direct"), left=twice)
         yield Scenario(
             "S18", start, breaks.unbroken, start, Limit(None, 10.0), plan, measured="10 MB", before=breaks.narrow
         )

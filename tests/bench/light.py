@@ -1,0 +1,234 @@
+"""Many light agents in one process: the real machines, cores, relay links and sockets, without TUN or post offices.
+
+python -m tests.bench.light PLAN      (a JSON file: tests/bench/direct_peers.py writes it; ends with its standard input)
+
+What the agent at the other end sees is what whole agents would send: offers, checks, echoes, keepalives, probes.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.addresses import CONTROL_0, ICE_AGENTS, PEERS, RELAY_LINKS, RELAYS, SIGNAL, SIGNAL_LINK, TUNNELS
+from actors.effects import Address, Cancel, Effect, Later, Send, Starting
+from actors.messages.process import PeersConfigured, PeerSettings, StartPeer, StopPeer
+from actors.node.peers import Peers
+from actors.node.relays import Relays
+from actors.node.signal import Signal
+from actors.node.signal_link import SignalLink
+from actors.packet.ice_agents import IceAgents
+from actors.packet.relay_links import RelayLinks
+from actors.packet.tunnels import Tunnels
+from actors.peer.wiring import make_peer
+from actors.runtime import clock
+from actors.runtime.carrier import Carrier
+from actors.runtime.ice_driver import IceDriver
+from actors.runtime.relay_dialer import RelayDialer
+from config.keys import PublicKey, Secret, encode_key
+from config.schema import RelayCredentials
+from transport.drivers.websocket import dial
+from transport.ice import agents
+from transport.ice.candidates import AddressRules
+from transport.ice.interfaces import InterfaceRules
+from transport.signal.client import SignalClient
+from transport.signal.sealing import Sealer
+from wg.drivers.udp import UdpDriver, open_udp
+from wg.noise import LocalStatic
+from wg.packet_path import PacketPath
+
+CONTROLS = (CONTROL_0,)
+NO_INTERFACE = "none"  # its name would be left out of what is gathered
+MTU = 1280
+
+
+class NoTun:
+    """Stands in for the TUN device of a host that sends nothing."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0)
+        self.drops: dict[str, int] = {}
+
+    def read(self) -> list[bytes]:
+        return []
+
+    def write(self, packets: Iterable[bytes]) -> None:
+        pass
+
+
+class LightAgent:
+    """One agent; its actors have one queue, so their order is that of the mail."""
+
+    def __init__(self, private_key: bytes, remote: PublicKey, plan: dict[str, Any]) -> None:
+        self._key = PublicKey(encode_key(LocalStatic(private_key).public))
+        self._loop = asyncio.get_running_loop()
+        self._mail: deque[tuple[Address[Any], msgspec.Struct]] = deque()
+        self._timers: dict[tuple[Address[Any], type], asyncio.TimerHandle] = {}
+        self._actors: dict[Address[Any], Any] = {}
+        self._working = False
+        sockets = open_udp(0)
+        self._port: int = sockets[0].getsockname()[1]
+        self._remote, self._plan = remote, plan
+        self._move_in(private_key, [UdpDriver(one) for one in sockets])
+
+    def _move_in(self, private_key: bytes, udp: list[UdpDriver]) -> None:
+        rng, rules = random.SystemRandom(), AddressRules()
+        path = PacketPath(private_key, mtu=MTU, timestamp=_timestamps(), entropy=os.urandom, rng=rng)
+        tunnels = Tunnels(path, CONTROLS)
+        credentials = RelayCredentials(secret=Secret(self._plan["relay_secret"].encode()))
+        self._links = links = RelayLinks(self._key, credentials, CONTROLS, clock.unix_now)
+        core = agents.IceAgents(port=self._port, rules=rules, entropy=os.urandom, rng=rng)
+        self._ice_agents = ice_agents = IceAgents(
+            core, rules, InterfaceRules(NO_INTERFACE, rules, ()), CONTROLS, own_networks=[], enabled=True
+        )
+        self._carrier = Carrier(
+            self._loop,
+            tunnels,
+            NoTun(),  # type: ignore[arg-type]
+            udp,
+            deliver=self._perform,
+            gone=sys.exit,
+            clock=clock.now,
+        )
+        self._dialer = RelayDialer(
+            self._loop,
+            links,
+            diallers={"ws": partial(dial, ca=None)},
+            deliver=self._perform,
+            receive=self._carrier.receive_relayed,
+            clock=clock.now,
+        )
+        self._ice = IceDriver(
+            self._loop, ice_agents, servers=[], send=self._carrier.send_udp, deliver=self._perform, clock=clock.now
+        )
+        self._signal = SignalClient(
+            self._plan["signal_url"],
+            self._key,
+            Sealer(Secret(private_key), os.urandom),
+            lambda fact: self.post(SIGNAL, fact),
+            clock=clock.now,
+            unix_clock=clock.unix_now,
+            rng=rng,
+        )
+        self._actors = {
+            TUNNELS: tunnels,
+            RELAY_LINKS: links,
+            ICE_AGENTS: ice_agents,
+            PEERS: Peers(CONTROLS, rng=rng, packet_incarnation=1),
+            SIGNAL: Signal(self._plan["signal_url"], CONTROLS),
+            SIGNAL_LINK: SignalLink(self._signal),
+            RELAYS: Relays((self._plan["relay_url"],), CONTROLS, rng=rng, first_link=1, packet_incarnation=1),
+        }
+
+    def start(self) -> None:
+        """Begin."""
+        self._links.known_peers([self._remote])
+        self._carrier.open(self._dialer, self._ice)
+        self._ice.open()
+        self._run = self._loop.create_task(self._signal.run())
+        for address in list(self._actors):
+            self._start(address)
+        prefix = f"{self._plan['remote_address']}/32"
+        self.post(
+            PEERS,
+            PeersConfigured(peers=(PeerSettings(peer=self._remote, name="remote", allowed_ips=(prefix,)),)),
+        )
+
+    def post(self, to: Address[Any], message: msgspec.Struct) -> None:
+        """Put mail into a mailbox."""
+        self._mail.append((to, message))
+        if not self._working:
+            self._working = True
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        while self._mail:
+            to, message = self._mail.popleft()
+            self._handle(to, message)
+        self._working = False
+        self._carrier.settle_soon()
+        self._dialer.settle_soon()
+        self._ice.settle_soon()
+
+    def _handle(self, to: Address[Any], message: msgspec.Struct) -> None:
+        match message:
+            case StartPeer():
+                made = make_peer(
+                    message,
+                    self._key,
+                    CONTROLS,
+                    rng=random.SystemRandom(),
+                    entropy=os.urandom,
+                    first_generation=int(clock.unix_now() * 1000),
+                    listen_port=self._port,
+                    ice=True,
+                )
+                addresses: dict[Address[Any], Any] = {Address(actor, CONTROL_0): one for actor, one in made.items()}
+                self._actors |= addresses
+                for address in addresses:
+                    self._start(address)
+            case StopPeer():
+                raise AssertionError(message)
+            case _ if to in self._actors:
+                self._perform(self._actors[to].handle(message, clock.now()), to)
+            case _:
+                pass  # for STATUS, or the supervisor: nobody looks
+
+    def _start(self, address: Address[Any]) -> None:
+        machine = self._actors[address]
+        if isinstance(machine, Starting):
+            self._perform(machine.start(clock.now()), address)
+
+    def _perform(self, effects: list[Effect], actor: Address[Any] | None = None) -> None:
+        for effect in effects:
+            match effect:
+                case Send(to=to, message=message):
+                    self.post(to, message)
+                case Later(at=at, message=message):
+                    assert actor is not None
+                    self._cancel(actor, type(message))
+                    delay_s = max(at - clock.now(), 0.0)
+                    self._timers[actor, type(message)] = self._loop.call_later(delay_s, self.post, actor, message)
+                case Cancel(timer=timer):
+                    assert actor is not None
+                    self._cancel(actor, timer)
+
+    def _cancel(self, actor: Address[Any], timer: type) -> None:
+        handle = self._timers.pop((actor, timer), None)
+        if handle is not None:
+            handle.cancel()
+
+
+def _timestamps() -> Any:
+    last = 0
+
+    def stamp() -> bytes:
+        nonlocal last
+        last = max(last + 1, int(clock.unix_now() * 1e9))
+        seconds, nanoseconds = divmod(last, 10**9)
+        return (clock.TAI64_EPOCH + seconds).to_bytes(8, "big") + nanoseconds.to_bytes(4, "big")
+
+    return stamp
+
+
+async def run(plan: dict[str, Any]) -> None:
+    """Run the agents of a plan until standard input ends."""
+    made = [LightAgent(bytes.fromhex(key), plan["remote_key"], plan) for key in plan["private_keys"]]
+    for agent in made:
+        agent.start()
+        await asyncio.sleep(plan["apart_s"])
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(0, ended.set)
+    await ended.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(json.loads(Path(sys.argv[1]).read_text())))
