@@ -143,6 +143,15 @@ def relay_server(
     ] = None,
     tls_cert: CertificateOption = None,
     tls_key: KeyOption = None,
+    quic_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--quic-dir", metavar="DIR", help="Without --tls-cert: serve QUIC with a certificate made and kept here."
+        ),
+    ] = None,
+    no_quic: Annotated[
+        bool, typer.Option("--no-quic", help="With --tls-cert: serve no QUIC beside WebSocket.")
+    ] = False,
     health_port: Annotated[
         int | None,
         typer.Option("--health-port", metavar="PORT", help="http://127.0.0.1:PORT/health and /metrics."),
@@ -167,6 +176,8 @@ def relay_server(
         secret_file=secret_file,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        quic_dir=quic_dir,
+        no_quic=no_quic,
         health_port=health_port,
         stun_port=stun_port,
         log_level=log_level,

@@ -40,6 +40,8 @@ def run(
     peers = len(node.file.peer)
     print(f"{config}: fine: node {node.file.node.name}, {peers} peer{'' if peers == 1 else 's'}")
     print(f"public key {node.public_key}")
+    if node.file.relay.transport == "auto" and (clear := rules.clear_urls(node.file)):
+        print(f"note: relay.urls: {clear[0]} is reached by WebSocket only; QUIC takes {rules.QUIC_TRUST}")
 
 
 def read(config: Path) -> NodeConfig:

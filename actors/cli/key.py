@@ -1,4 +1,4 @@
-"""`homing key`: private keys and the public keys that belong to them, as `wg` reads and writes them."""
+"""`homing key`: private keys and their public keys, as `wg` reads and writes them; fingerprints of certificates."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from actors.cli.errors import CommandFailed
+from actors.cli.serving import fingerprint_of
 from config.files import UnusableFile, read_private_key
 from config.keypairs import derive_public_key, new_private_key
 from config.keys import InvalidKey, Secret, decode_key, encode_key
@@ -61,6 +62,17 @@ def public(
     except (UnusableFile, InvalidKey) as error:
         raise CommandFailed(str(error)) from None
     print(derive_public_key(key))
+
+
+@app.command()
+def fingerprint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate (PEM), the first of a chain.")],
+) -> None:
+    """Show the fingerprint of a relay server's certificate, as agents name it in [relay] fingerprints.
+
+    Example: homing key fingerprint /var/lib/homing/relay/relay.pem
+    """
+    print(fingerprint_of(file))
 
 
 def _from_input() -> Secret:

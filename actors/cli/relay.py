@@ -13,7 +13,7 @@ from typing import Any
 from loguru import logger
 
 from actors.cli.errors import HINTS, WRONG_USE, CommandFailed
-from actors.cli.serving import check_level, check_port, parse_listen, tls_files
+from actors.cli.serving import check_level, check_port, check_quic, fingerprint_of, parse_listen, tls_files
 from config.files import UnusableFile, read_relay_secret
 from config.keys import Secret
 from config.logs import setup
@@ -22,7 +22,7 @@ from transport.drivers.certificates import UnusableCertificate, server_context
 from transport.drivers.relay_server import Service
 from transport.relay.auth import key_of
 from transport.relay.server import RelayServer
-from transport.relay.urls import InvalidRelayUrl, instance_url
+from transport.relay.urls import InvalidRelayUrl, instance_url, parse_relay_url
 
 VARIABLE = "HOMING_RELAY_SECRET"
 
@@ -34,13 +34,16 @@ def run(
     secret_file: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    quic_dir: Path | None = None,
+    no_quic: bool = False,
     health_port: int | None = None,
     stun_port: int = 0,
     log_level: str = "info",
 ) -> int:
     """Serve on `listen` (HOST:PORT; without HOST every address) until SIGTERM, and return the exit code.
 
-    With a `stun_port` (UDP, every address; 0: none) it answers STUN requests too.
+    With a certificate QUIC is served as well, at the same port of UDP: with that of TLS, or with one of its own that
+    is kept in `quic_dir`.  With a `stun_port` (UDP, every address; 0: none) it answers STUN requests too.
 
     The secret is the one line of `secret_file`, or of the variable HOMING_RELAY_SECRET.  Raises CommandFailed.
     """
@@ -49,15 +52,47 @@ def run(
     check_port("--health-port", health_port)
     check_port("--stun-port", stun_port)
     tls = _tls(tls_cert, tls_key)
+    check_quic(quic_dir, no_quic=no_quic, tls=tls is not None)
     try:
         url = instance_url(exposed_url, tls=tls is not None)
     except InvalidRelayUrl as error:
         raise CommandFailed(f"--exposed-url: {error}", code=WRONG_USE) from None
     server = RelayServer(url, key_of(_secret(secret_file)), time.time)
+    service = Service(server)
+    certificate = None
+    if tls_cert is not None and tls_key is not None and not no_quic:
+        certificate = (tls_cert, tls_key)
+    elif quic_dir is not None:
+        certificate = _own_certificate(quic_dir, url)
+    quic = None if certificate is None else Quic(service, *certificate)
     setup(LogSection(level=log_level), "relay")
     _raise_descriptor_limit()
-    asyncio.run(_serve(Service(server), url, (host, port), tls, (health_port, tls_cert), stun_port=stun_port))
+    asyncio.run(_serve(service, url, (host, port), tls, (health_port, tls_cert), quic=quic, stun_port=stun_port))
     return 0
+
+
+class Quic:
+    """The QUIC side of the server."""
+
+    def __init__(self, service: Service, certificate: Path, key: Path) -> None:
+        """Raises CommandFailed if the two files are of no use."""
+        # Imported only where it is served: it costs memory, and time at the start.
+        module = import_module("transport.drivers.quic_server")
+        try:
+            self._listener = module.QuicListener(service, certificate, key)
+        except UnusableCertificate as error:
+            raise CommandFailed(f"QUIC: {error}") from None
+        self.certificate, self.fingerprint = certificate, fingerprint_of(certificate)
+
+    async def listen(self, host: str | None, port: int) -> int:
+        """Listen at this port of UDP and return it.  Raises CommandFailed."""
+        listening = self._listener.listen(host, port)
+        number: int = await _listen("--listen", host, port, listening, over="UDP, for QUIC", or_="or leave QUIC out")
+        return number
+
+    def close(self) -> None:
+        """End all QUIC connections."""
+        self._listener.close()
 
 
 async def _serve(
@@ -67,6 +102,7 @@ async def _serve(
     tls: ssl.SSLContext | None,
     health: tuple[int | None, Path | None],
     *,
+    quic: Quic | None,
     stun_port: int,
 ) -> None:
     stop = asyncio.Event()
@@ -75,14 +111,21 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     health_port, certificate_file = health
     if health_port is not None:
-        await _listen("--health-port", "127.0.0.1", health_port, _health(service, certificate_file).listen(health_port))
+        answers = _health(service, certificate_file, quic=quic is not None)
+        await _listen("--health-port", "127.0.0.1", health_port, answers.listen(health_port))
     stun = None
     if stun_port != 0:
         stun = _stun()
         await _listen("--stun-port", None, stun_port, stun.listen(stun_port))
     host, port = address
+    if quic is not None:  # first, so that who finds the one also finds the other
+        port = await quic.listen(host, port)
     port = await _listen("--listen", host, port, service.listen(host, port, tls))
-    logger.bind(address=f"{host or '*'}:{port}", url=url, tls=tls is not None).info("relay server listens")
+    bound = logger.bind(address=f"{host or '*'}:{port}", url=url, tls=tls is not None, quic=quic is not None)
+    bound.info("relay server listens")
+    if quic is not None:
+        told = logger.bind(certificate=str(quic.certificate), fingerprint=quic.fingerprint)
+        told.info("QUIC is served too; agents trust it by [relay] fingerprints")
     if stun is not None:
         logger.bind(port=stun_port).info("STUN service listens")
     await stop.wait()
@@ -91,20 +134,23 @@ async def _serve(
         stun.close()
     logger.bind(peers=service.server.peers).info("relay server stops")
     await service.drain()
+    if quic is not None:
+        quic.close()
 
 
-async def _listen(option: str, host: str | None, port: int, listening: Any) -> Any:
+async def _listen(option: str, host: str | None, port: int, listening: Any, *, over: str = "", or_: str = "") -> Any:
     try:
         return await listening
     except OSError as error:
-        hint = HINTS.get(error.errno or 0)
         text = os.strerror(error.errno) if error.errno else str(error)
-        raise CommandFailed(f"{option} {host or '*'}:{port}: {text}" + (f"; {hint}" if hint else "")) from None
+        hints = ", ".join(filter(None, (HINTS.get(error.errno or 0), or_)))
+        where = f"{host or '*'}:{port}" + (f" ({over})" if over else "")
+        raise CommandFailed(f"{option} {where}: {text}" + (f"; {hints}" if hints else "")) from None
 
 
-def _health(service: Service, certificate_file: Path | None) -> Any:
+def _health(service: Service, certificate_file: Path | None, *, quic: bool) -> Any:
     # Imported only when it is asked for: reading certificates costs 45 ms of the start.
-    return import_module("transport.drivers.relay_health").Health(service, certificate_file)
+    return import_module("transport.drivers.relay_health").Health(service, certificate_file, quic=quic)
 
 
 def _stun() -> Any:
@@ -133,6 +179,14 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
         return server_context(*map(str, files))
     except UnusableCertificate as error:
         raise CommandFailed(f"--tls-cert, --tls-key: {error}") from None
+
+
+def _own_certificate(directory: Path, url: str) -> tuple[Path, Path]:
+    try:
+        made = import_module("transport.drivers.self_made").self_made(directory, [parse_relay_url(url).host])
+    except UnusableCertificate as error:
+        raise CommandFailed(f"--quic-dir: {error}") from None
+    return made.certificate, made.key
 
 
 def _raise_descriptor_limit() -> None:

@@ -91,6 +91,8 @@ class LinkReport(msgspec.Struct, frozen=True, kw_only=True):
     role: str  # "signal", "home" or "foreign"
     age_s: float  # of the state
     reason: str
+    transport: Literal["ws", "quic"] | None = None  # of a relay link that is connected
+    quic_fault: str = ""  # why QUIC is wanted there and not used
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +241,15 @@ def _signal_link(signal: SignalStatus, now: float) -> LinkReport:
 
 
 def _relay_link(link: RelayLinkStatus, now: float) -> LinkReport:
-    return LinkReport(url=link.url, state=link.state, role=link.role, age_s=now - link.since_at, reason=link.reason)
+    return LinkReport(
+        url=link.url,
+        state=link.state,
+        role=link.role,
+        age_s=now - link.since_at,
+        reason=link.reason,
+        transport=link.transport,
+        quic_fault=link.quic_fault,
+    )
 
 
 def _peers(snapshots: Sequence[Snapshot], now: float) -> Iterator[PeerReport]:

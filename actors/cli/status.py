@@ -100,7 +100,13 @@ def _lines(report: Report, *, detailed: bool) -> Iterator[str]:
 
 def _link(link: LinkReport) -> str:
     role = link.role if link.role == "signal" else f"relay ({link.role})"
-    return f"{role} {link.url}: {link.state} for {duration(link.age_s)}" + (f": {link.reason}" if link.reason else "")
+    over = f" over {CARRIERS[link.transport]}" if link.transport is not None else ""
+    unused = f"; not over QUIC: {link.quic_fault}" if link.quic_fault else ""
+    reason = f": {link.reason}" if link.reason else ""
+    return f"{role} {link.url}: {link.state}{over} for {duration(link.age_s)}{reason}{unused}"
+
+
+CARRIERS = {"ws": "WebSocket", "quic": "QUIC"}
 
 
 def _table(peers: Sequence[PeerReport]) -> Iterator[str]:

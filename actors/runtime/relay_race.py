@@ -112,7 +112,10 @@ class _Running:
     def failed(self, transport: Transport, reason: str) -> None:
         """Take note that a dial failed, or that its link ended before the race did."""
         self._links.pop(transport, None)
-        self._race.failed(transport, reason.removeprefix(f"{self._wanted.url}: "))
+        # Whoever shows the reason names the server.
+        for prefix in (f"{self._wanted.url}: ", f"{self._wanted.url} by QUIC: "):
+            reason = reason.removeprefix(prefix)
+        self._race.failed(transport, reason)
         self.moved.set()
 
     def winner(self, won: Won) -> Winner:

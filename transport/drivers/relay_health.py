@@ -21,8 +21,9 @@ REQUEST_TIMEOUT_S: Final = 5.0
 class Health:
     """Answers health checks and metrics of one relay server."""
 
-    def __init__(self, service: Service, certificate_file: Path | None) -> None:
+    def __init__(self, service: Service, certificate_file: Path | None, *, quic: bool = False) -> None:
         self._service = service
+        self._transports = ("ws", "quic") if quic else ("ws",)
         self._certificate = (
             x509.load_pem_x509_certificate(certificate_file.read_bytes()) if certificate_file is not None else None
         )
@@ -60,7 +61,7 @@ class Health:
             {
                 "status": "healthy" if healthy else "unhealthy",
                 "timestamp": now.isoformat(timespec="seconds"),
-                "listeners": ["ws"] if healthy else None,
+                "listeners": self._transports if healthy else None,
                 "certificate_valid": valid,
             }
         )
@@ -70,7 +71,8 @@ class Health:
         active = server.active_peers(self._service.now())
         yield f"relay_transfer_received_bytes_total {server.received_len}"
         yield f"relay_transfer_sent_bytes_total {server.sent_len}"
-        yield f'relay_peers{{transport="ws"}} {server.peers}'
+        for transport in self._transports:
+            yield f'relay_peers{{transport="{transport}"}} {self._service.clients(transport)}'
         yield f"relay_peers_active {active}"
         yield f"relay_peers_idle {server.peers - active}"
         yield f"relay_peer_reconnections_total {server.replaced}"

@@ -16,6 +16,16 @@ def test_a_fine_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert result.out == f"{path}: fine: node alice, 2 peers\npublic key {own_key()}\n"
 
 
+def test_what_quic_would_take_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = TEXT.replace("[relay]", '[relay]\ntransport = "auto"')
+    path = write_sample(tmp_path, text)
+    out = homing(capsys, "check", "-c", str(path)).out
+    assert "note: relay.urls: rel://203.0.113.1:8080 is reached by WebSocket only; QUIC takes relay.fingerprints" in out
+    write_sample(tmp_path, text.replace("[relay]", f'[relay]\nfingerprints = ["sha256:{"ab" * 32}"]'))
+    result = homing(capsys, "check", "-c", str(path))
+    assert (result.code, "note" in result.out) == (0, False)
+
+
 def test_every_mistake_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_sample(tmp_path, TEXT.replace("[node]", "[node]\nmtu = 1\nlisten_prot = 2"))
     result = homing(capsys, "check", "-c", str(path))

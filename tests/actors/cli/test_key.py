@@ -1,5 +1,7 @@
 import base64
+import hashlib
 import io
+import ssl
 import stat
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ from config.keypairs import derive_public_key, new_private_key
 from config.keys import Secret, decode_key, encode_key
 from tests.actors.cli.console import failure, homing
 from tests.config.samples import OWN, own_key, write_private
+from tests.transport.drivers import certificates
 
 
 def test_a_new_key_file_is_private_and_its_public_key_is_shown(
@@ -72,6 +75,17 @@ def test_a_key_file_that_others_can_read(tmp_path: Path, capsys: pytest.CaptureF
     path = write_private(tmp_path / "home.key", encode_key(OWN.value))
     path.chmod(0o644)
     assert failure(capsys, "key", "public", str(path)) == f"{path}: readable by others: chmod 600 {path}"
+
+
+def test_the_fingerprint_of_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = certificates.make(tmp_path, "one"), certificates.make(tmp_path, "other")
+    der = ssl.PEM_cert_to_DER_cert(one.certificate.read_text())
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(b"a comment\n" + one.certificate.read_bytes() + other.certificate.read_bytes())
+    for file in (one.certificate, chain):
+        assert homing(capsys, "key", "fingerprint", str(file)).out == f"sha256:{hashlib.sha256(der).hexdigest()}\n"
+    assert failure(capsys, "key", "fingerprint", str(one.key)) == f"{one.key}: no certificate (PEM)"
+    assert failure(capsys, "key", "fingerprint", str(tmp_path)) == f"{tmp_path}: Is a directory"
 
 
 @pytest.mark.interop

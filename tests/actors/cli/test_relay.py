@@ -21,6 +21,8 @@ from tests.actors.cli.console import really, spawn
 from tests.transport.drivers import certificates
 from tests.transport.drivers.relays import SECRET, Party, free_port, write_private
 from tests.transport.drivers.relays import run as run_story
+from transport.drivers.certificates import Trust
+from transport.drivers.quic_link import dial_quic
 from transport.relay.events import LoggedIn, PeerOnline
 from transport.relay.frames import peer_id
 
@@ -29,6 +31,22 @@ pytestmark = pytest.mark.process
 ALICE, BOB = peer_id("alice"), peer_id("bob")
 SECRET_IN_ENVIRONMENT = {"HOMING_RELAY_SECRET": SECRET.value.decode()}
 EXPOSED = ("--exposed-url", "rel://relay.example")
+
+
+class Silent:
+    """Owns a link that nothing comes on."""
+
+    def received(self, messages: list[bytes]) -> None:
+        raise AssertionError(messages)
+
+    def pong(self) -> None:
+        raise AssertionError
+
+    def writable(self, yes: bool) -> None:
+        raise AssertionError(yes)
+
+    def lost(self, reason: str) -> None:
+        raise AssertionError(reason)
 
 
 @contextmanager
@@ -87,10 +105,11 @@ def test_it_serves_with_tls_and_tells_its_health(tmp_path: Path) -> None:
             await alice.until(alice.payloads)
             told = json.loads(await asyncio.to_thread(get, health, "/health"))
             assert told["status"] == "healthy"
-            assert told["listeners"] == ["ws"]
+            assert told["listeners"] == ["ws", "quic"]
             assert told["certificate_valid"] is True
             metrics = (await asyncio.to_thread(get, health, "/metrics")).splitlines()
             assert 'relay_peers{transport="ws"} 1' in metrics
+            assert 'relay_peers{transport="quic"} 0' in metrics
             assert f"relay_transfer_received_bytes_total {2 * 38 + 16}" in metrics
             assert f"relay_transfer_sent_bytes_total {38 + 4}" in metrics
             assert 'relay_drops_total{reason="unknown_destination"} 1' in metrics
@@ -98,6 +117,40 @@ def test_it_serves_with_tls_and_tells_its_health(tmp_path: Path) -> None:
         run_story(story)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(health, "/else")
+
+
+def test_quic_is_served_with_a_certificate_of_its_own_that_is_told_and_kept(tmp_path: Path) -> None:
+    directory, health = tmp_path / "quic", free_port()
+    with serving("--quic-dir", str(directory), "--health-port", str(health)) as (server, port):
+        assert server.stderr is not None
+        told = re.search(r"fingerprint=sha256:([0-9a-f]{64})", server.stderr.readline())
+        assert told is not None
+        trust = Trust(fingerprints=(bytes.fromhex(told[1]),))
+
+        async def story() -> None:
+            link = await dial_quic(f"rel://127.0.0.1:{port}", None, Silent(), trust=trust, message_len=1350)
+            health_told = json.loads(await asyncio.to_thread(get, health, "/health"))
+            assert (health_told["status"], health_told["listeners"]) == ("healthy", ["ws", "quic"])
+            assert health_told["certificate_valid"] is False  # of rel://, as relay spec 5.9 has it
+            metrics = await asyncio.to_thread(get, health, "/metrics")
+            assert 'relay_peers{transport="quic"} 1' in metrics
+            link.abort()
+
+        run_story(story)
+    assert really("key", "fingerprint", str(directory / "relay.pem")).out == f"sha256:{told[1]}\n"
+    with serving("--quic-dir", str(directory)) as (server, _):
+        assert server.stderr is not None
+        assert told[0] in server.stderr.readline()
+
+
+def test_quic_may_be_left_out(tmp_path: Path) -> None:
+    tls, health = certificates.make(tmp_path), free_port()
+    files = ("--tls-cert", str(tls.certificate), "--tls-key", str(tls.key))
+    exposed = ("--exposed-url", "relay.example:443")
+    with serving(*files, "--no-quic", "--health-port", str(health), exposed=exposed) as (_, port):
+        assert json.loads(get(health, "/health"))["listeners"] == ["ws"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", port))
 
 
 def test_a_refused_login_is_logged_once_in_one_line_without_secrets() -> None:
@@ -143,6 +196,15 @@ def test_a_port_in_use_is_told() -> None:
     assert f"--listen 127.0.0.1:{port}: Address already in use; another program uses that port" in line
 
 
+def test_a_udp_port_in_use_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        line = refused("--listen", f"127.0.0.1:{port}", *EXPOSED, "--quic-dir", str(tmp_path), code=1)
+    assert f"--listen 127.0.0.1:{port} (UDP, for QUIC): Address already in use; another program uses that" in line
+    assert line.endswith(", or leave QUIC out")
+
+
 def _fails(code: int, **arguments: object) -> str:
     with pytest.raises(CommandFailed) as caught:
         run(**{"listen": "127.0.0.1:0", "exposed_url": "rel://relay.example", **arguments})  # type: ignore[arg-type]
@@ -185,6 +247,16 @@ def test_tls_needs_both_files_and_they_must_fit(tmp_path: Path, monkeypatch: pyt
     assert "the key is not the certificate's" in _fails(1, tls_cert=one.certificate, tls_key=other.key)
     assert "no PEM pair" in _fails(1, tls_cert=junk, tls_key=one.key)
     assert "says no TLS" in _fails(2, tls_cert=one.certificate, tls_key=one.key)
+
+
+def test_options_about_quic_that_do_not_go_together_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMING_RELAY_SECRET", "x")
+    tls = certificates.make(tmp_path)
+    assert _fails(2, quic_dir=tmp_path, no_quic=True) == "--quic-dir with --no-quic; one of the two"
+    line = _fails(2, quic_dir=tmp_path, tls_cert=tls.certificate, tls_key=tls.key)
+    assert line == "--quic-dir with --tls-cert; QUIC uses the certificate of --tls-cert"
+    write_private(tmp_path / "relay.key", "no key")
+    assert _fails(1, quic_dir=tmp_path).startswith(f"--quic-dir: {tmp_path / 'relay.key'}: no PEM private key")
 
 
 def test_an_unknown_log_level_is_told() -> None:

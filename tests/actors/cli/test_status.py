@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from actors.cli.running import boot_now
-from actors.messages.status import IceStatus
+from actors.messages.status import ControlStatus, IceStatus, RelayLinkStatus, RelaysStatus
 from tests.actors.cli.console import Result, failure, homing, really
-from tests.actors.cli.fake_agent import FakeAgent, child, control, packet, peer, supervisor, tunnel
+from tests.actors.cli.fake_agent import FakeAgent, child, control, packet, peer, snapshot, supervisor, tunnel
 from tests.config.samples import BOB, CAROL
 
 
@@ -37,6 +37,26 @@ def test_the_whole_truth_on_one_screen(agent: FakeAgent, capsys: pytest.CaptureF
     assert "12.3 ms  1.23 MB   89 B  0" in lines[5]
     assert lines[6] == "    not direct: no ICE yet"
     assert lines[-1].startswith("processes: supervisor spoke ")
+
+
+def test_what_carries_a_relay_link_and_why_it_is_not_quic(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    over: list[dict[str, Any]] = [
+        {"transport": "quic"},
+        {"transport": "ws", "quic_fault": "the server did not answer"},
+        {"transport": "ws"},
+    ]
+    for carried in over:
+        link = RelayLinkStatus(url="rel://r:1", role="home", state="connected", since_at=now - 80, **carried)
+        agent.write([snapshot("control-0", now, control=ControlStatus(relays=RelaysStatus(links=(link,))))])
+        line = status(capsys).out.splitlines()[1]
+        (told,) = json.loads(status(capsys, "--json").out)["links"]
+        assert (told["transport"], told["quic_fault"]) == (carried["transport"], carried.get("quic_fault", ""))
+        if carried == {"transport": "quic"}:
+            assert line == "  relay (home) rel://r:1: connected over QUIC for 1 min 20 s"
+        else:
+            because = "; not over QUIC: the server did not answer" if told["quic_fault"] else ""
+            assert line == f"  relay (home) rel://r:1: connected over WebSocket for 1 min 20 s{because}"
 
 
 def test_json_says_the_same(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
 from random import Random
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,11 @@ def opened(link: int, url: str = HOME) -> LinkOpened:
 def refused(link: int, url: str | None = None) -> LinkClosed:
     reason = "connection refused" if url is None else f"{url}: connection refused"
     return LinkClosed(link=link, reason=reason, was_open=False)
+
+
+def over_quic(link: int, fault: str = "") -> LinkOpened:
+    carried: Literal["ws", "quic"] = "ws" if fault else "quic"
+    return LinkOpened(link=link, instance_url=HOME, server_ip="192.0.2.7", transport=carried, quic_fault=fault)
 
 
 def lost(link: int) -> LinkClosed:
@@ -533,3 +539,30 @@ def test_every_opening_and_close_has_an_end(steps: list[tuple[str, object, objec
             case "snapshot", _, _:
                 bench.tell(NOTHING)
         look()
+
+
+# --- what carries the links ---
+
+
+@pytest.mark.parametrize("fault", ["", "the path carries 1,200 bytes only"])
+def test_status_tells_what_carries_a_link_and_why_it_is_not_quic(fault: str) -> None:
+    bench = bench_of(HOME)
+    bench.mail(STATUS)
+    bench.tell(over_quic(FIRST, fault))
+    *_, told = bench.mail(STATUS)
+    assert isinstance(told, RelaysStatus)
+    (link,) = told.links
+    assert (link.transport, link.quic_fault) == ("ws" if fault else "quic", fault)
+    bench.tell(LinkClosed(link=FIRST, reason="reset", was_open=True))
+    *_, told = bench.mail(STATUS)
+    assert isinstance(told, RelaysStatus)
+    assert (told.links[0].transport, told.links[0].quic_fault) == (None, "")
+
+
+def test_what_carries_a_link_outlives_the_control_process() -> None:
+    bench = Bench(Relays((HOME,), (CONTROL_0,), rng=Random(1), first_link=FIRST, packet_incarnation=1))
+    link = LinkSnapshot(link=4, url=HOME, instance_url=HOME, server_ip="192.0.2.7", transport="quic")
+    bench.tell(RelayLinksSnapshot(links=(link,), connections=()))
+    *_, told = bench.mail(STATUS)
+    assert isinstance(told, RelaysStatus)
+    assert told.links[0].transport == "quic"
