@@ -136,6 +136,10 @@ class World:
         actor = self._actors.get(address)
         return None if actor is None else actor.machine
 
+    def timers_of(self, address: Address[Any]) -> set[type[msgspec.Struct]]:
+        """Return the message types of the timers that an actor has set."""
+        return {type(timer.message) for timer in self._timers.of(str(address))}
+
     def crash(self, process: str) -> None:
         """End a process at once: its actors, their mail, and a contiguous run of what was on its links.
 

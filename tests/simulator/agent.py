@@ -288,9 +288,9 @@ class Agent:
             self.sim.agenda.at(now, lambda: self._wake(now))
 
     def _wake(self, at: float) -> None:
-        if self._wake_at == at and not self.asleep:
+        if self._wake_at == at:
             self._wake_at = float("inf")
-            self.run()
+            self.run()  # asleep, it does nothing: waking makes up for it
 
     def run(self) -> None:
         """Have the actors work on what there is now."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors.addresses import CONTROL_0, ICE_AGENTS, RELAY_LINKS, TUNNELS
 from actors.effects import Address, Effect, Machine, Send
@@ -27,6 +27,7 @@ from transport.ice.interfaces import InterfaceAddress, InterfaceRules
 from wg.datagrams import Endpoint, UdpBatch
 from wg.ecn import NOT_ECT
 from wg.packet_path import PacketPath
+from wg.paths import PathKind
 from wg.reports import PathHeard
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ CONTROLS = (CONTROL_0,)
 class Hooked:
     """A machine that says when mail has changed something."""
 
+    inbox: ClassVar[Any] = None
+
     def __init__(self, machine: Machine, on_mail: Callable[[Any], None]) -> None:
-        self.inbox, self._machine, self._on_mail = machine.inbox, machine, on_mail
+        self._machine, self._on_mail = machine, on_mail
 
     @property
     def state(self) -> object:
@@ -56,6 +59,12 @@ class Hooked:
         return effects
 
 
+def hooked(machine: Machine, on_mail: Callable[[Any], None]) -> Machine:
+    """Return the machine with its own inbox, and a hook."""
+    made: Machine = type("Hooked", (Hooked,), {"inbox": machine.inbox})(machine, on_mail)
+    return made
+
+
 class PacketSide:
     """The packet process of one agent, from its start to its end."""
 
@@ -63,7 +72,7 @@ class PacketSide:
         self._agent, self._sim, self._agenda = agent, agent.sim, agent.sim.agenda
         self._net, self._wires = agent.sim.net, agent.sim.wires
         stamps = count(int(wall_s() * 1e9))
-        path = PacketPath(
+        self._path = path = PacketPath(
             private_key,
             mtu=1280,
             timestamp=lambda: next(stamps).to_bytes(12, "big"),
@@ -87,9 +96,9 @@ class PacketSide:
     def machines(self) -> dict[Address[Any], Machine]:
         """Return what has mailboxes here."""
         return {
-            TUNNELS: Hooked(self.tunnels, self._on_tunnels_mail),
-            RELAY_LINKS: Hooked(self.links, self._on_mail),
-            ICE_AGENTS: Hooked(self.ice, self._on_mail),
+            TUNNELS: hooked(self.tunnels, self._on_tunnels_mail),
+            RELAY_LINKS: hooked(self.links, self._on_mail),
+            ICE_AGENTS: hooked(self.ice, self._on_mail),
         }
 
     def begin(self) -> None:
@@ -148,6 +157,12 @@ class PacketSide:
         self._carry([], now)
         self._work_links([], now)
         self._work_ice([], now)
+
+    def paths_of(self, peer: PublicKey) -> list[PathKind]:
+        """Return the kinds of the paths that this peer's packets go on."""
+        snapshot = next((each for each in self._path.snapshot() if each.peer == peer), None)
+        paths = () if snapshot is None else (snapshot.path, snapshot.standby)
+        return [path.kind for path in paths if path is not None]
 
     # --- the tunnels' driver ---
 

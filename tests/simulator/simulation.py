@@ -16,6 +16,7 @@ from tests.kit.agenda import Agenda
 from tests.kit.nats import Site
 from tests.kit.net import HOST_PORT, Conditions, Host, Network
 from tests.kit.world import Handled
+from tests.simulator.account import Account
 from tests.simulator.agent import Agent, Identity
 from tests.simulator.servers import RelayHost, SignalHost, StunHost
 from tests.simulator.wires import Wires
@@ -76,6 +77,7 @@ class Simulation:
         self.relays = [RelayHost(self.agenda, f"rel://relay{number}.test:80") for number in range(topology.relays)]
         self.signal = SignalHost(self.agenda, Random(f"signal {seed}"))
         self.log: list[Record] = []
+        self.account = Account()
         self.notes: list[Note] = []
         self.handled: Counter[tuple[str, str]] = Counter()  # node, tag
         self.cut: set[tuple[str, str]] = set()  # sender, receiver: no datagrams directly
@@ -143,6 +145,7 @@ class Simulation:
         """Keep what was handled."""
         tag = str(handled.message.__struct_config__.tag)
         self.handled[node, tag] += 1
+        self.account.take(node, handled)
         if tag not in QUIET:
             self.log.append(Record(node, handled))
 

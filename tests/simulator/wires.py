@@ -141,9 +141,9 @@ class Wires:
     def delay_s(self) -> float:
         """Draw how long something takes, one way."""
         conditions, rng = self.conditions, self._rng
-        delay_s, retry_s = conditions.latency_s + rng.random() * conditions.jitter_s, FIRST_RETRY_S
+        delay_s = conditions.latency_s + rng.random() * conditions.jitter_s
         while conditions.loss and conditions.loss < 1.0 and rng.random() < conditions.loss:
-            delay_s, retry_s = delay_s + retry_s, 2 * retry_s
+            delay_s += FIRST_RETRY_S  # found by what follows it (RFC 8985), so the interval does not double
         return delay_s
 
     def dial(
