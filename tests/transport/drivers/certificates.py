@@ -50,6 +50,11 @@ def make(directory: Path, name: str = "localhost", *, from_days: float = -1, to_
     return files
 
 
+def der(certificate: Path) -> bytes:
+    """Return a certificate as it goes over the wire."""
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(serialization.Encoding.DER)
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, begins: datetime, ends: datetime
 ) -> x509.CertificateBuilder:

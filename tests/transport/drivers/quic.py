@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from config.keys import Secret
 from tests.transport.drivers.certificates import Files
-from tests.transport.drivers.relays import SECRET, Party, token
+from tests.transport.drivers.relays import PATIENCE_S, SECRET, Party, token
 from transport.drivers.certificates import Trust
 from transport.drivers.quic_link import dial_quic
 from transport.drivers.quic_server import QuicListener
@@ -79,6 +79,14 @@ class QuicParty(Party):
 
     def writable(self, yes: bool) -> None:
         self.writables.append(yes)
+        self._news.set()
+
+
+async def becomes(true: Callable[[], object]) -> None:
+    """Wait until this is true, of whatever tells no news."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await asyncio.sleep(0.005)
 
 
 class Middle(asyncio.DatagramProtocol):

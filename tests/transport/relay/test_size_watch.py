@@ -70,7 +70,8 @@ def test_a_path_that_loses_what_is_large_is_narrow_in_less_than_three_seconds() 
 def test_a_path_that_loses_everything_is_silent_which_is_no_verdict_on_its_size() -> None:
     path = Path(SizeWatch(0.0), loses={"full", "small"})
     path.run(3.0)
-    assert path.state == Silent()
+    silent = path.state
+    assert silent == Silent()
     path.loses.clear()
     path.run(3.0 + RECHECK_S)
     assert path.state == Wide()
