@@ -140,7 +140,7 @@ class QuicLink:
         quic = self._quic
         for event in quic.events():
             if isinstance(event, PingAcknowledged):
-                self._on_answer(event.uid, now)
+                self._on_answer(event.uid)
         if self._watch is None and quic.established and quic.end is None:
             self._on_handshake(now)
         if self._watch is not None and quic.end is None:
@@ -197,19 +197,20 @@ class QuicLink:
             self._quic.send_messages([transport_prefix(self._own_id) + token + padding])
         elif size == "full":
             packet_len = max(self._message_len + self._quic.overhead_len, SMALL_LEN)
+            self._transmit(self._quic.flush(now))  # the end of the handshake first: the server needs it to read on
             self._transmit(self._quic.probe(packet_len, lambda: self._answered("full"), now))
         else:
             self._pings += 1
             self._quic.ping(self._pings)
 
-    def _on_answer(self, uid: int, now: float) -> None:
+    def _on_answer(self, uid: int) -> None:
         if self._owner is not None and uid == 0:
             self._owner.pong()
-        elif self._watch is not None and uid:
-            self._watch.answered("small", now)
+        elif uid:
+            self._answered("small")
 
     def _answered(self, size: Size) -> None:
-        if self._watch is not None:
+        if self._watch is not None and not self._logged_in:  # a late one says nothing of the way back
             self._watch.answered(size, boot_time())
 
     def _is_echo(self, message: bytes, now: float) -> bool:

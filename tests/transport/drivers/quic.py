@@ -38,7 +38,7 @@ class QuicHub:
 
     @property
     def url(self) -> str:
-        return f"rels://localhost:{self.port}"
+        return f"rels://127.0.0.1:{self.port}"
 
 
 @asynccontextmanager
@@ -113,7 +113,7 @@ class Middle(asyncio.DatagramProtocol):
 
     @property
     def url(self) -> str:
-        return f"rels://localhost:{self.port}"
+        return f"rels://127.0.0.1:{self.port}"
 
     def move(self, ip: str = "127.0.0.1") -> None:
         """Take another port, and this address, towards the server; what comes to the old one is lost."""
