@@ -125,7 +125,7 @@ class IceAgents:
 
         Not `enabled`, every agent ends at once.
         """
-        self._core, self._rules, self._interfaces, self._controls = core, rules, interfaces, controls
+        self._core, self._rules, self.interfaces, self._controls = core, rules, interfaces, controls
         self._own_networks, self._enabled = tuple(own_networks), enabled
         rules.set_overlay(self._own_networks)
         self._agents: dict[PublicKey, Agent] = {}
@@ -180,17 +180,23 @@ class IceAgents:
         wanted, self._addresses_wanted = self._addresses_wanted, False
         return wanted
 
-    def addresses_read(self, found: Iterable[InterfaceAddress], now: float) -> list[Effect]:
-        """Take the addresses of the host.  That they changed is an outside event (recovery R12)."""
-        before, self._addresses = self._addresses, host_addresses(found, self._interfaces)
+    def addresses_read(self, found: Iterable[InterfaceAddress], now: float, *, besides: str = "") -> list[Effect]:
+        """Take the addresses of the host, and what else has changed.  Either is an outside event (recovery R12)."""
+        before, self._addresses = self._addresses, host_addresses(found, self.interfaces)
         ours = [address.ip for address in self._addresses.used]
-        if before is not None and [address.ip for address in before.used] == ours:
-            return []
-        self._core.local_addresses_changed(ours, now)
-        if before is None:
+        moved = before is None or [address.ip for address in before.used] != ours
+        if moved:
+            self._core.local_addresses_changed(ours, now)
+        if before is None or not (moved or besides):
             return self._told(now)
         self._core.prove_now(now)
-        return [_network_changed(f"our addresses are {', '.join(ours) or 'none'}"), *self._told(now)]
+        words = f"our addresses are {', '.join(ours) or 'none'}" if moved else besides
+        return [_network_changed(words), *self._told(now)]
+
+    def doubted(self, now: float) -> list[Effect]:
+        """Take note that packets are missing on some path: perhaps we look different from outside."""
+        self._core.ask_again(now)
+        return self._told(now)
 
     def servers_resolved(self, servers: Iterable[Endpoint], now: float) -> list[Effect]:
         """Take the addresses of the STUN servers."""
@@ -356,6 +362,7 @@ class IceAgents:
                 silent = f"no answer from {remote} for {now - since:.1f} s"
                 reason = silent if since < now else f"our address {agent.state.pair.local} is gone"
                 agent.state, agent.since_at = Doubtful(agent.state.pair, reason), now
+                self._core.ask_again(now)
                 return worker.send(IcePairDoubtful(peer=peer, session=session, reason=reason))
             case events.AgentEnded(reason, _, pairs):
                 tried = tried_lines(pairs)

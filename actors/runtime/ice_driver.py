@@ -1,7 +1,7 @@
 """The world behind ICE_AGENTS: its datagrams, its timer, the addresses of the host, the names of STUN servers.
 
 Carrier --STUN--> IceAgents --datagrams--> Carrier
-netlink --> read_addresses --^  ^-- Resolver
+netlink --> read_network --^  ^-- Resolver
 """
 
 import asyncio
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from loguru import logger
 
-from actors.effects import Effect
+from actors.effects import Effect, Send
+from actors.messages.node import OutsideEvent
 from actors.packet.ice_agents import IceAgents
 from actors.runtime.resolver import Resolver, Server
 from config.keys import PublicKey
-from transport.drivers.interfaces import AddressWatch, read_addresses
-from transport.ice.interfaces import InterfaceAddress
+from transport.drivers.interfaces import AddressWatch, read_network
+from transport.ice.interfaces import HostNetwork, NetworkWatch
 from wg.datagrams import Endpoint, UdpBatch
 
 MAX_WAIT_S = 1.0  # the loop's clock stops during suspend, deadlines do not
@@ -34,12 +35,14 @@ class IceDriver:
         send: Callable[[UdpBatch], None],
         deliver: Callable[[list[Effect]], None],
         clock: Callable[[], float],
-        read: Callable[[], list[InterfaceAddress]] = read_addresses,
+        read: Callable[[], HostNetwork] = read_network,
         watch: Callable[[], AddressWatch] = AddressWatch,
     ) -> None:
         self._loop, self._agents, self._send, self._deliver, self._clock = loop, agents, send, deliver, clock
         self._read, self._make_watch = read, watch
         self._resolver = Resolver(loop, servers, self._on_resolved)
+        self._network = NetworkWatch(agents.interfaces)
+        self._losers: set[tuple[int, str]] = set()  # what was lost since the last reading
         self._watch: AddressWatch | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +79,11 @@ class IceDriver:
         """Take note that WireGuard heard the peer there."""
         self._agents.path_heard(peer, endpoint, self._clock())
 
+    def doubted(self) -> None:
+        """Take note that packets are missing on some path."""
+        self._deliver(self._agents.doubted(self._clock()))
+        self.settle_soon()
+
     def problems(self) -> tuple[str, ...]:
         """Return a line for each STUN server whose name has no address."""
         return self._resolver.problems()
@@ -90,7 +98,7 @@ class IceDriver:
 
     def _on_news(self) -> None:
         assert self._watch is not None
-        self._watch.forget()
+        self._losers |= self._watch.news()
         if self._reading is None:
             self._reading = self._loop.call_later(SETTLE_S, self._read_addresses)
 
@@ -104,7 +112,9 @@ class IceDriver:
         except OSError as error:
             logger.warning("our addresses cannot be read: {}", error)
             return
-        effects = self._agents.addresses_read(found, self._clock())
+        losers, self._losers = self._losers, set()
+        besides = self._network.look(found, losers)
+        effects = self._agents.addresses_read(found.addresses, self._clock(), besides=besides)
         if effects:
             self._resolver.again()
         self._settle(effects)
@@ -118,6 +128,9 @@ class IceDriver:
         """Do all that IceAgents wants done, after any input."""
         self._settling = False
         self._deliver(effects)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, OutsideEvent):
+                logger.info("network changed", what=effect.message.detail)
         for batch in self._agents.datagrams():
             self._send(batch)
         self._arm()

@@ -1,15 +1,29 @@
-"""The few requests of rtnetlink(7) that one interface needs, by hand: a library for all of them costs 20 MB.
-
-request   nlmsghdr (length, type, flags, sequence, port) | fixed part of the type | attributes
-attribute length (of head and value), type | value, padded to 4 bytes
-"""
+"""The few requests of rtnetlink(7) that one interface needs, by hand: a library for all of them costs 20 MB."""
 
 import errno
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+
+from transport.netlink import (
+    ADDRESS,
+    DELETE_LINK,
+    DELETE_ROUTE,
+    ERROR,
+    GET_LINK,
+    LINK,
+    NEW_ADDRESS,
+    NEW_LINK,
+    NEW_ROUTE,
+    ROUTE,
+    BadNetlink,
+    attribute,
+    attributes,
+    encode,
+    messages,
+    text,
+)
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,17 +31,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANSWER_LEN = 65536
 ANSWER_S = 5.0  # the kernel answers at once
 
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_LINK = struct.Struct("=BxHiII")  # family, type, index, flags, which flags change
-_ADDRESS = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
-_ROUTE = struct.Struct("=BBBBBBBBI")  # family, destination and source length, tos, table, protocol, scope, type, flags
-_ERROR = struct.Struct("=i")
+_ERROR_CODE = struct.Struct("=i")
 _U32 = struct.Struct("=I")
 
-_NLMSG_ERROR = 2
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
-_RTM_NEWADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 20, 24, 25
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_IFALIAS = 3, 4, 20
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
@@ -47,43 +53,43 @@ class Netlink:
 
     def find_link(self, name: str) -> tuple[int, str] | None:
         """Return index and alias of the interface, None if there is none of this name."""
-        body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        body = LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
         try:
-            answer = self._ask(_RTM_GETLINK, _REQUEST, body)
+            answer = self._ask(GET_LINK, _REQUEST, body)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        _family, _type, index, _flags, _change = _LINK.unpack_from(answer)
-        alias = dict(attributes(answer[_LINK.size :])).get(_IFLA_IFALIAS, b"")
-        return index, alias.rstrip(b"\0").decode("utf-8", "replace")
+        _family, _type, index, _flags, _change = LINK.unpack_from(answer)
+        alias = dict(attributes(answer[LINK.size :])).get(_IFLA_IFALIAS, b"")
+        return index, text(alias)
 
     def set_link(self, index: int, *, alias: str, mtu: int) -> None:
         """Name the owner of the interface and set its MTU, in bytes."""
         options = attribute(_IFLA_IFALIAS, alias.encode()) + attribute(_IFLA_MTU, _U32.pack(mtu))
-        self._ask(_RTM_NEWLINK, _REQUEST | _ACK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + options)
+        self._ask(NEW_LINK, _REQUEST | _ACK, LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + options)
 
     def set_link_up(self, index: int) -> None:
         """Let packets pass."""
-        self._ask(_RTM_NEWLINK, _REQUEST | _ACK, _LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP, _IFF_UP))
+        self._ask(NEW_LINK, _REQUEST | _ACK, LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP, _IFF_UP))
 
     def delete_link(self, index: int) -> None:
         """Remove the interface, with its addresses and routes."""
-        self._ask(_RTM_DELLINK, _REQUEST | _ACK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+        self._ask(DELETE_LINK, _REQUEST | _ACK, LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
 
     def add_address(self, index: int, address: Interface) -> None:
         """Give the interface an address; the kernel adds the route to its network."""
-        head = _ADDRESS.pack(_family(address), address.network.prefixlen, _IFA_F_NODAD, _SCOPE_UNIVERSE, index)
+        head = ADDRESS.pack(_family(address), address.network.prefixlen, _IFA_F_NODAD, _SCOPE_UNIVERSE, index)
         options = attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
-        self._ask(_RTM_NEWADDR, _REQUEST | _ACK | _CREATE | _EXCL, head + options)
+        self._ask(NEW_ADDRESS, _REQUEST | _ACK | _CREATE | _EXCL, head + options)
 
     def add_route(self, index: int, network: Network) -> None:
         """Send this network's packets to the interface.  Raises FileExistsError rather than replace another route."""
-        self._ask(_RTM_NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, _route(index, network))
+        self._ask(NEW_ROUTE, _REQUEST | _ACK | _CREATE | _EXCL, _route(index, network))
 
     def delete_route(self, index: int, network: Network) -> None:
         """Take the route away again."""
-        self._ask(_RTM_DELROUTE, _REQUEST | _ACK, _route(index, network))
+        self._ask(DELETE_ROUTE, _REQUEST | _ACK, _route(index, network))
 
     def close(self) -> None:
         """Close the socket."""
@@ -92,47 +98,19 @@ class Netlink:
     def _ask(self, kind: int, flags: int, body: bytes) -> bytes:
         """Send one request and return the body of its answer, b"" for a plain acknowledgement."""
         self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body)
+        self._socket.send(encode(kind, flags, self._sequence, body))
         while True:
-            for answer_kind, sequence, answer in messages(self._socket.recv(ANSWER_LEN)):
-                if sequence != self._sequence:
-                    continue
-                if answer_kind != _NLMSG_ERROR:
-                    return answer
-                code = -_ERROR.unpack_from(answer)[0]
+            try:
+                answers = [one for one in messages(self._socket.recv(ANSWER_LEN)) if one.sequence == self._sequence]
+            except BadNetlink as error:
+                raise OSError(errno.EPROTO, str(error)) from None
+            for answer in answers:
+                if answer.kind != ERROR:
+                    return answer.body
+                code = -_ERROR_CODE.unpack_from(answer.body)[0]
                 if code:
                     raise OSError(code, os.strerror(code))
                 return b""
-
-
-def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, sequence number and body of each whole message."""
-    while len(data) >= _HEADER.size:
-        length, kind, _flags, sequence, _port = _HEADER.unpack_from(data)
-        if not _HEADER.size <= length <= len(data):
-            return
-        yield kind, sequence, data[_HEADER.size : length]
-        data = data[_aligned(length) :]
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and value of each whole attribute."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if not _ATTRIBUTE.size <= length <= len(data):
-            return
-        yield kind, data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """Return one attribute, padded."""
-    length = _ATTRIBUTE.size + len(value)
-    return (_ATTRIBUTE.pack(length, kind) + value).ljust(_aligned(length), b"\0")
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
 
 
 def _family(of: Interface | Network) -> int:
@@ -141,5 +119,5 @@ def _family(of: Interface | Network) -> int:
 
 def _route(index: int, network: Network) -> bytes:
     scope = _SCOPE_LINK if network.version == 4 else _SCOPE_UNIVERSE
-    head = _ROUTE.pack(_family(network), network.prefixlen, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, scope, _UNICAST, 0)
+    head = ROUTE.pack(_family(network), network.prefixlen, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, scope, _UNICAST, 0)
     return head + attribute(_RTA_DST, network.network_address.packed) + attribute(_RTA_OIF, _U32.pack(index))

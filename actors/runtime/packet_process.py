@@ -44,6 +44,7 @@ from transport.ice.interfaces import InterfaceRules
 from wg.drivers.tun import TunDriver
 from wg.drivers.udp import UdpDriver
 from wg.packet_path import PacketPath
+from wg.reports import PathSilent
 
 SNAPSHOT_S = 1.0
 MAX_FAULTS = 20  # exceptions of ours within FAULTS_S; with more of them the process starts anew
@@ -141,8 +142,7 @@ class PacketProcess:
             office.attach(loop, lambda reason: self._end(str(reason)))
             loop.add_signal_handler(signal.SIGTERM, loop.stop)
             self._carrier.open(self._dialer, self._ice)
-            if told.config.file.ice.enabled:
-                self._ice.open()
+            self._ice.open()  # also where direct paths are off: changes of the network concern relayed ones too
             self._write_snapshot()
             office.post(AGENT, ProcessReady(process=PACKET, incarnation=told.incarnation))
             gc.freeze()
@@ -185,6 +185,8 @@ class PacketProcess:
         for effect in effects:
             assert isinstance(effect, Send), effect
             self._office.post(effect.to, effect.message)
+            if isinstance(effect.message, PathSilent):
+                self._ice.doubted()
 
     def _on_tunnels_mail(self, message: TunnelsInbox) -> None:
         match message:

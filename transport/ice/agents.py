@@ -168,6 +168,11 @@ class IceAgents:
         if held is not None:
             held.agent.path_heard(remote, now)  # moves no timer
 
+    def ask_again(self, now: float) -> None:
+        """Ask the STUN servers soon: packets are missing somewhere, so perhaps our mapping is another."""
+        self._gatherer.doubt(now)
+        self._settle_gatherer(now)
+
     def prove_now(self, now: float) -> None:
         """Check every selected pair, and ask the STUN servers: something changed outside (recovery R12)."""
         self._gatherer.ask_now(now)

@@ -1,9 +1,10 @@
 """How we look from outside: each of our addresses asks each STUN server, now and again (RFC 8489 section 6.2.1).
 
 The agents of a node share one socket, so they share its mappings: one question serves them all.  Asking every 20 s
-keeps a mapping alive and notices when it changed.  A server is believed as far as it cannot hurt: its answer must come
-from where the question went, name the right family and an address that may be used, and say the same twice before a
-change counts; and a change is news only if most of the servers that answer see it.
+keeps a mapping alive and notices when it changed, with agents or without; while packets are missing on some path it is
+asked sooner.  A server is believed as far as it cannot hurt: its answer must come from where the question went, name
+the right family and an address that may be used, and say the same twice before a change counts; and a change is news
+only if most of the servers that answer see it.
 """
 
 import random
@@ -25,6 +26,7 @@ from wg.datagrams import Endpoint
 MAX_SERVERS: Final = 4  # of each family
 RETRY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # without an answer: RTO, doubled (RFC 8489 section 6.2.1)
 ASK_EVERY_S: Final = 20.0  # NATs forget after 30 s and more
+DOUBT_EVERY_S: Final = 2.0  # while packets are missing on some path, however many peers say so
 JITTER: Final = (0.9, 1.1)
 CHANGE_WINDOW_S: Final = 10.0  # in which most servers must see a change
 
@@ -91,6 +93,12 @@ class Gatherer:
         """Ask all: something changed outside (recovery R12)."""
         for question in self._questions.values():
             question.ask_at, question.unanswered = now, 0
+
+    def doubt(self, now: float) -> None:
+        """Ask soon all that owe no answer: packets are missing on some path."""
+        for question in self._questions.values():
+            if question.unanswered == 0:
+                question.ask_at = min(question.ask_at, max(now, question.answered_at + DOUBT_EVERY_S))
 
     def handle_timeout(self, now: float) -> None:
         """Ask what is due."""

@@ -4,7 +4,7 @@ An address is used if its interface is up, is no tunnel and leads to no containe
 `[ice] interfaces` names the interfaces instead, if the operator knows better.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import ip_interface
 from typing import Final, NamedTuple
@@ -14,6 +14,8 @@ import msgspec
 from transport.ice.candidates import AddressRules
 
 MAX_ADDRESSES: Final = 16  # used at most; each is a candidate, and pairs with every one of each peer
+
+MAX_ROUTES_TOLD: Final = 3  # in one sentence
 
 # Prefixes of names, beside `lo`.
 CONTAINERS: Final = (
@@ -41,6 +43,23 @@ class InterfaceAddress(msgspec.Struct, frozen=True, kw_only=True):
     flags: int = 0
     kind: str = ""  # of the interface: "wireguard", "tun", "bridge", ...; empty: hardware, mostly
     running: bool = True  # the interface is up and has its carrier
+
+
+class Route(NamedTuple):
+    """Where packets to a network leave the host."""
+
+    interface: str  # empty: by several
+    network: str
+    gateway: str  # empty: it is on the link
+    metric: int
+    table: int
+
+
+class HostNetwork(NamedTuple):
+    """What the kernel says of the host's network."""
+
+    addresses: list[InterfaceAddress]
+    routes: list[Route] | None  # None: more than we want to know
 
 
 class HostAddresses(NamedTuple):
@@ -72,6 +91,10 @@ class InterfaceRules:
             return "deprecated"  # RFC 4862 section 5.5.4: nothing new begins on it
         return self._addresses.refusal(address.ip)
 
+    def carries_others(self, name: str) -> bool:
+        """Tell whether packets to peers and servers may leave by this interface, if only inside of another tunnel."""
+        return name not in (self._tunnel, "lo") and not name.startswith(CONTAINERS)
+
     def _refusal_of_interface(self, address: InterfaceAddress) -> str | None:
         name = address.interface
         if name == self._tunnel:
@@ -86,6 +109,44 @@ class InterfaceRules:
         if name.startswith(CONTAINERS):
             return "for containers or virtual machines"
         return "a tunnel" if name.startswith(TUNNELS) or address.kind in TUNNEL_KINDS else None
+
+
+class NetworkWatch:
+    """Sees changes of the host's network that move no address of ours, and yet may have broken every path."""
+
+    def __init__(self, rules: InterfaceRules) -> None:
+        self._rules = rules
+        self._addresses: set[tuple[int, str]] = set()  # of interfaces that may carry our packets
+        self._routes: frozenset[Route] | None = None  # None: not known
+
+    def look(self, host: HostNetwork, losers: Container[tuple[int, str]] = ()) -> str:
+        """Return in words what has changed; empty: nothing.
+
+        `losers` are the addresses, by interface index, that were lost since the last look, if only for a moment; "" for
+        all of an interface.  What is back may look the same, and the NAT behind it have forgotten us.
+        """
+        before, routes_before = self._addresses, self._routes
+        self._addresses = {(one.index, one.ip) for one in host.addresses if self._rules.carries_others(one.interface)}
+        self._routes = None
+        if host.routes is not None:
+            self._routes = frozenset(route for route in host.routes if self._rules.carries_others(route.interface))
+        names = {one.index: one.interface for one in host.addresses}
+        kept = before & self._addresses
+        back = sorted({names[index] for index, ip in kept if (index, ip) in losers or (index, "") in losers})
+        if back:
+            return f"{', '.join(back)} was away"
+        if self._routes is None or routes_before is None or self._routes == routes_before:
+            return ""
+        gone, come = routes_before - self._routes, self._routes - routes_before
+        lines = [f"no route {_words(route)}" for route in sorted(gone)]
+        lines += [f"a route {_words(route)}" for route in sorted(come)]
+        more = f" and {len(lines) - MAX_ROUTES_TOLD} more" if len(lines) > MAX_ROUTES_TOLD else ""
+        return f"{', '.join(lines[:MAX_ROUTES_TOLD])}{more}"
+
+
+def _words(route: Route) -> str:
+    by = [f"by {route.gateway}"] if route.gateway else []
+    return " ".join(["to", route.network, *by, *([f"on {route.interface}"] if route.interface else [])])
 
 
 def host_addresses(found: Iterable[InterfaceAddress], rules: InterfaceRules) -> HostAddresses:

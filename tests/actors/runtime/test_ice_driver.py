@@ -38,8 +38,9 @@ from transport.drivers.interfaces import AddressWatch
 from transport.drivers.stun_server import StunService
 from transport.ice import agents
 from transport.ice.candidates import AddressRules
-from transport.ice.interfaces import InterfaceAddress, InterfaceRules
-from transport.ice.stun import BindingRequest, encode
+from transport.ice.interfaces import HostNetwork, InterfaceAddress, InterfaceRules, Route
+from transport.ice.stun import BindingRequest, decode, encode
+from wg.datagrams import Endpoint
 from wg.drivers.tun import TunDriver
 from wg.drivers.udp import UdpDriver, open_udp
 from wg.packet_path import PacketPath
@@ -64,12 +65,15 @@ class Watch:
         self._here, self._there = socket.socketpair()
         self._here.setblocking(False)
         self.fd = self._here.fileno()
+        self.losers: set[tuple[int, str]] = set()
 
-    def news(self) -> None:
+    def tell(self) -> None:
         self._there.send(b"something changed")
 
-    def forget(self) -> None:
+    def news(self) -> set[tuple[int, str]]:
         self._here.recv(1024)
+        losers, self.losers = self.losers, set()
+        return losers
 
     def close(self) -> None:
         self._here.close()
@@ -119,7 +123,8 @@ class End:
             InterfaceRules("homing0", rules, ["lo"]),
             (CONTROL_0,),
         )
-        self.addresses, self.reads, self.watch = [LOOPBACK], 0, Watch() if told else None
+        self.addresses, self.routes = [LOOPBACK], list[Route]()
+        self.reads, self.watch = 0, Watch() if told else None
         self.ice = IceDriver(
             loop,
             self.agents,
@@ -134,9 +139,9 @@ class End:
         self.ice.open()
         self.other: End | None = None
 
-    def _read(self) -> list[InterfaceAddress]:
+    def _read(self) -> HostNetwork:
         self.reads += 1
-        return self.addresses
+        return HostNetwork(self.addresses, self.routes)
 
     def _make_watch(self) -> AddressWatch:
         if self.watch is None:
@@ -283,10 +288,42 @@ def test_addresses_are_read_when_the_kernel_tells_and_once_for_many_changes() ->
         alice.addresses = [LOOPBACK, OTHER]
         for _ in range(5):
             assert alice.watch is not None
-            alice.watch.news()
+            alice.watch.tell()
             loop.run_until_complete(asyncio.sleep(0.01))
         run_until(loop, lambda: bool(alice.told(OutsideEvent)))
         assert (alice.reads, alice.told(OutsideEvent)[0].detail) == (2, "our addresses are 127.0.0.1, 127.0.0.2")
+
+
+def test_another_way_out_and_an_interface_that_was_away_are_told_though_no_address_moved() -> None:
+    eth0 = InterfaceAddress(interface="eth0", index=2, ip="192.0.2.1", prefix_len=24)
+    with two_ends() as (loop, alice, _bob):
+        assert alice.watch is not None
+        for routes, losers in (
+            ([Route("eth0", "0.0.0.0/0", "192.0.2.254", 0, 254)], set[tuple[int, str]]()),
+            ([Route("homing0", "10.8.0.0/16", "", 0, 254)], set()),  # of our own tunnel
+            ([], {(2, "")}),
+        ):
+            alice.addresses, alice.routes, alice.watch.losers = [LOOPBACK, eth0], routes, losers
+            reads = alice.reads
+            alice.watch.tell()
+            run_until(loop, lambda reads=reads: alice.reads > reads)  # type: ignore[misc]
+        assert [event.detail for event in alice.told(OutsideEvent)] == [
+            "a route to 0.0.0.0/0 by 192.0.2.254 on eth0",
+            "no route to 0.0.0.0/0 by 192.0.2.254 on eth0",
+            "eth0 was away",
+        ]
+
+
+def test_a_doubt_has_the_stun_servers_asked() -> None:
+    with two_ends() as (loop, alice, _bob):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        alice.agents.servers_resolved([Endpoint(*server.getsockname())], clock.now())
+        alice.ice.doubted()
+        loop.run_until_complete(asyncio.sleep(0.01))
+        assert decode(server.recv(1024))
+        server.close()
 
 
 def test_addresses_are_read_at_once_when_mail_asks_for_it() -> None:
@@ -307,7 +344,7 @@ def test_where_the_kernel_does_not_tell_addresses_are_read_again_and_again(monke
 def test_addresses_that_cannot_be_read_leave_those_that_are_known() -> None:
     with two_ends() as (loop, alice, bob):
 
-        def fail() -> list[InterfaceAddress]:
+        def fail() -> HostNetwork:
             raise OSError("no kernel")
 
         alice.ice._read = fail

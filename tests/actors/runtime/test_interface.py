@@ -1,4 +1,4 @@
-"""The TUN interface in a network namespace of its own, and the netlink messages as bytes."""
+"""The TUN interface in a network namespace of its own."""
 
 import json
 import subprocess
@@ -7,10 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from actors.runtime import netlink
 
 SPACE = "processes-iface"
 
@@ -173,15 +169,3 @@ print("hm0" in names())
 """
     )
     assert said == "cannot set up the interface hm0: Invalid argument\nFalse\n"
-
-
-@given(st.binary(max_size=200))
-def test_no_bytes_break_the_reading(data: bytes) -> None:
-    assert sum(len(body) for _kind, _sequence, body in netlink.messages(data)) <= len(data)
-    assert sum(len(value) for _kind, value in netlink.attributes(data)) <= len(data)
-
-
-@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=8))
-def test_attributes_come_back_as_they_were(given_attributes: list[tuple[int, bytes]]) -> None:
-    data = b"".join(netlink.attribute(kind, value) for kind, value in given_attributes)
-    assert list(netlink.attributes(data)) == given_attributes

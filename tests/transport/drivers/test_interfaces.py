@@ -9,15 +9,23 @@ import msgspec
 import pytest
 
 from transport.ice.candidates import AddressRules
-from transport.ice.interfaces import DEPRECATED, TEMPORARY, InterfaceAddress, InterfaceRules, host_addresses
+from transport.ice.interfaces import (
+    DEPRECATED,
+    TEMPORARY,
+    HostNetwork,
+    InterfaceAddress,
+    InterfaceRules,
+    Route,
+    host_addresses,
+)
 
 pytestmark = pytest.mark.netns
 
 ASK = """
 import os, sys, msgspec
-from transport.drivers.interfaces import read_addresses
+from transport.drivers.interfaces import read_network
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
-sys.stdout.buffer.write(msgspec.json.encode(read_addresses()))
+sys.stdout.buffer.write(msgspec.json.encode(read_network()))
 """
 
 
@@ -36,9 +44,13 @@ def ip(space: str, command: str) -> None:
 
 
 def ask(space: str) -> list[InterfaceAddress]:
+    return network(space).addresses
+
+
+def network(space: str) -> HostNetwork:
     command = ["ip", "netns", "exec", space, sys.executable, "-c", ASK]
     answer = subprocess.run(command, check=True, capture_output=True).stdout
-    return msgspec.json.decode(answer, type=list[InterfaceAddress])
+    return msgspec.json.decode(answer, type=HostNetwork)
 
 
 def test_addresses_come_with_their_interfaces_and_flags(space: str) -> None:
@@ -75,6 +87,31 @@ def test_addresses_come_with_their_interfaces_and_flags(space: str) -> None:
     assert sorted(one.ip for one in hosts.used) == ["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1"]
 
 
+def test_routes_come_with_where_they_lead_and_without_our_own_addresses(space: str) -> None:
+    ip(space, "link add eth0 type veth peer name eth1")
+    for name in ("eth0", "eth1"):
+        ip(space, f"link set {name} addrgenmode none up")
+    ip(space, "addr add 192.0.2.1/24 dev eth0")
+    ip(space, "addr add 2001:db8::1/64 dev eth0 nodad")
+    ip(space, "route add default via 192.0.2.254 metric 100")
+    ip(space, "route add 10.0.0.0/8 dev eth0 table 1000")
+    ip(space, "route add unreachable 10.9.0.0/16")
+    assert sorted(network(space).routes or ()) == [
+        Route("eth0", "0.0.0.0/0", "192.0.2.254", 100, 254),
+        Route("eth0", "10.0.0.0/8", "", 0, 1000),
+        Route("eth0", "192.0.2.0/24", "", 0, 254),
+        Route("eth0", "2001:db8::/64", "", 256, 254),
+    ]
+
+
+def test_of_more_routes_than_we_want_to_know_none_is_told(space: str) -> None:
+    ip(space, "link add eth0 type veth peer name eth1")
+    ip(space, "link set eth0 up")
+    batch = "".join(f"route add 10.{n // 250}.{n % 250}.0/24 dev eth0\n" for n in range(8300))
+    subprocess.run(["ip", "-n", space, "-batch", "-"], input=batch, text=True, check=True)
+    assert network(space).routes is None
+
+
 def test_an_answer_of_many_datagrams_is_read_whole(space: str) -> None:
     ip(space, "link add eth0 type veth peer name eth1")
     addresses = [f"10.{high}.{low}.1" for high in range(4) for low in range(250)]
@@ -91,8 +128,8 @@ watch = AddressWatch()
 print("watching", flush=True)
 for line in sys.stdin:
     told = bool(select.select([watch.fd], [], [], 20.0)[0])
-    watch.forget()
-    print(told, bool(select.select([watch.fd], [], [], 0.0)[0]), flush=True)
+    losers = watch.news()
+    print(told, bool(select.select([watch.fd], [], [], 0.0)[0]), sorted(ip for _, ip in losers), flush=True)
 """
 
 
@@ -104,10 +141,18 @@ def test_changes_of_addresses_and_links_are_told_without_privilege(space: str) -
         assert watching.stdin is not None
         assert watching.stdout is not None
         assert watching.stdout.readline() == "watching\n"
-        for change in ("addr add 192.0.2.1/24 dev eth0", "addr del 192.0.2.1/24 dev eth0", "link set eth0 down"):
+        for change, lost in (
+            ("addr add 192.0.2.1/24 dev eth0", "[]"),
+            ("route add 198.51.100.0/24 via 192.0.2.9", "[]"),
+            ("route del 198.51.100.0/24", "[]"),
+            ("addr del 192.0.2.1/24 dev eth0", "['192.0.2.1']"),
+            ("link set eth0 down", "['']"),
+        ):
             ip(space, change)
             watching.stdin.write("what was told?\n")
-            assert watching.stdout.readline().startswith("True ")
+            told = watching.stdout.readline()
+            assert told.startswith("True "), change
+            assert told.endswith(f" {lost}\n"), change
         watching.stdin.close()
         assert watching.wait(20) == 0
 
@@ -121,7 +166,7 @@ def test_more_news_than_the_kernel_keeps_is_news_as_well(space: str) -> None:
             "watch = AddressWatch()",
             "lines = [f'addr add 10.{n // 250}.{n % 250}.1/24 dev eth0' for n in range(2000)]",
             "subprocess.run(['ip', '-batch', '-'], input='\\n'.join(lines), text=True, check=True)",
-            "while select.select([watch.fd], [], [], 0.0)[0]: watch.forget()",
+            "while select.select([watch.fd], [], [], 0.0)[0]: watch.news()",
             "subprocess.run(['ip', 'link', 'set', 'eth1', 'up'], check=True)",
             "print(bool(select.select([watch.fd], [], [], 20.0)[0]))",
         )

@@ -13,7 +13,7 @@ from transport.errors import LocalProtocolError
 from transport.ice.agents import IceAgents
 from transport.ice.candidates import AddressRules, encode_candidate, make_candidate
 from transport.ice.events import AgentId, AgentTold, LocalCandidateFound, MappingChanged, PairSelected
-from transport.ice.gathering import ASK_EVERY_S, MAX_SERVERS
+from transport.ice.gathering import ASK_EVERY_S, DOUBT_EVERY_S, MAX_SERVERS
 from transport.ice.pacer import TURN_S
 from transport.ice.strangers import BLAMED_BURST, MAX_SOURCES, UNKNOWN_BURST, Strangers
 from transport.ice.stun import BindingIndication, BindingRequest, BindingSuccess, decode, encode
@@ -312,6 +312,34 @@ def test_a_new_address_outside_is_noticed_and_told() -> None:
     assert (news.before.ip, news.after.ip) == (before, ends.net.outside_of("home"))
     assert {endpoint.ip for endpoint in srflx_of(ends.alice)} == {ends.net.outside_of("home")}
     assert ends.net.outside_of("home") in {candidate.ip for candidate in ends.bob.report.remote_candidates}
+
+
+def test_a_new_address_outside_is_noticed_with_no_agent_there_at_all() -> None:
+    ends = Ends(HOME, Site())
+    ends.run_for(0.5)
+    ends.net.readdress("home")
+    ends.run_for(1.2 * ASK_EVERY_S)
+    [news] = ends.alice.mappings
+    assert news.after.ip == ends.net.outside_of("home")
+
+
+def test_while_packets_are_missing_it_is_noticed_at_once() -> None:
+    ends = Ends(HOME, Site())
+    ends.run_for(DOUBT_EVERY_S + 0.5)
+    ends.net.readdress("home")
+    ends.alice.agents.ask_again(ends.net.now)
+    ends.run_for(0.5)
+    assert [news.after.ip for news in ends.alice.mappings] == [ends.net.outside_of("home")]
+
+
+def test_however_often_packets_are_missing_each_server_is_asked_every_two_seconds_at_most() -> None:
+    ends = Ends(HOME, Site())
+    ends.run_for(0.5)
+    asked = ends.servers[0].responder.answered
+    for _ in range(200):
+        ends.alice.agents.ask_again(ends.net.now)
+        ends.run_for(0.1)
+    assert ends.servers[0].responder.answered - asked in range(9, 12)
 
 
 def test_a_server_that_says_something_else_each_time_is_no_news() -> None:

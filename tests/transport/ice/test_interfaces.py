@@ -10,8 +10,11 @@ from transport.ice.interfaces import (
     OPTIMISTIC,
     TEMPORARY,
     TENTATIVE,
+    HostNetwork,
     InterfaceAddress,
     InterfaceRules,
+    NetworkWatch,
+    Route,
     host_addresses,
 )
 
@@ -151,3 +154,73 @@ def test_there_are_not_too_many() -> None:
     assert found.used[0].ip == "2001:db8::1"  # interfaces in their order
     assert {reason for _, reason in found.refused} == {f"one more than {MAX_ADDRESSES}"}
     assert len(found.used) + len(found.refused) == 30
+
+
+# --- changes that move no address ---
+
+DEFAULT = Route("eth0", "0.0.0.0/0", "192.0.2.254", 100, 254)
+OTHER_DEFAULT = Route("wwan0", "0.0.0.0/0", "198.51.100.254", 50, 254)
+ETH0 = on("eth0")
+
+
+def looked(*routes: Route) -> NetworkWatch:
+    watch = NetworkWatch(RULES)
+    assert watch.look(HostNetwork([ETH0], list(routes))) == ""
+    return watch
+
+
+def test_a_host_whose_network_stays_as_it_is_has_no_news() -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT])) == ""
+
+
+def test_another_way_out_is_news_though_no_address_moved() -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT, OTHER_DEFAULT])) == (
+        "a route to 0.0.0.0/0 by 198.51.100.254 on wwan0"
+    )
+    assert watch.look(HostNetwork([ETH0], [OTHER_DEFAULT])) == "no route to 0.0.0.0/0 by 192.0.2.254 on eth0"
+    assert watch.look(HostNetwork([ETH0], [OTHER_DEFAULT])) == ""
+
+
+def test_many_routes_at_once_are_told_in_one_sentence() -> None:
+    watch = looked()
+    many = [Route("eth0", f"10.{number}.0.0/16", "", 0, 254) for number in range(9)]
+    assert watch.look(HostNetwork([ETH0], many)) == (
+        "a route to 10.0.0.0/16 on eth0, a route to 10.1.0.0/16 on eth0, a route to 10.2.0.0/16 on eth0 and 6 more"
+    )
+
+
+@pytest.mark.parametrize("name", ["home7", "lo", "docker0", "veth12ab", "br-0123456789ab"])
+def test_routes_of_our_tunnel_and_of_containers_are_nobody_s_news(name: str) -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT, Route(name, "10.8.0.0/16", "", 0, 254)])) == ""
+    again = on(name, "10.8.0.1", index=9)
+    watch.look(HostNetwork([ETH0, again], [DEFAULT]))
+    assert watch.look(HostNetwork([ETH0, again], [DEFAULT]), {(9, "")}) == ""
+
+
+def test_the_tunnel_of_somebody_else_may_be_our_way_out() -> None:
+    watch = looked(DEFAULT)
+    through = Route("tun0", "0.0.0.0/1", "", 0, 254)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT, through])) == "a route to 0.0.0.0/1 on tun0"
+
+
+@pytest.mark.parametrize("loser", [(2, ""), (2, "192.0.2.1")])
+def test_an_interface_that_was_away_for_a_moment_is_news(loser: tuple[int, str]) -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT]), {loser}) == "eth0 was away"
+    assert watch.look(HostNetwork([ETH0], [DEFAULT])) == ""
+
+
+@pytest.mark.parametrize("loser", [(2, "2001:db8::77"), (3, ""), (3, "192.0.2.1")])
+def test_what_else_was_lost_is_none(loser: tuple[int, str]) -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], [DEFAULT]), {loser}) == ""
+
+
+def test_routes_too_many_to_know_are_not_compared() -> None:
+    watch = looked(DEFAULT)
+    assert watch.look(HostNetwork([ETH0], None)) == ""
+    assert watch.look(HostNetwork([ETH0], [OTHER_DEFAULT])) == ""
+    assert watch.look(HostNetwork([ETH0], [DEFAULT, OTHER_DEFAULT])) != ""

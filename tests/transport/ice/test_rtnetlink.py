@@ -8,7 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.ice.rtnetlink import ADDRESSES, LINKS, BadNetlink, Dump, Link, addresses_in, dump_request, links_in
+from transport.ice.interfaces import Route
+from transport.ice.rtnetlink import (
+    ADDRESSES,
+    LINKS,
+    MAX_DUMPED,
+    ROUTES,
+    Dump,
+    Link,
+    TooMany,
+    addresses_in,
+    dump_request,
+    links_in,
+    losers_in,
+    routes_in,
+)
+from transport.netlink import BadNetlink
 
 DONE, ERROR = 3, 2
 UP, RUNNING = 0x1, 0x40
@@ -36,6 +51,7 @@ def address(ip: str, *attributes: bytes, index: int = 2, flags: int = 0x80) -> b
 def test_a_request_asks_for_everything() -> None:
     assert dump_request(LINKS, 7) == struct.pack("=IHHII", 32, 18, 0x301, 7, 0) + bytes(16)
     assert dump_request(ADDRESSES, 8) == struct.pack("=IHHII", 24, 22, 0x301, 8, 0) + bytes(8)
+    assert dump_request(ROUTES, 9) == struct.pack("=IHHII", 28, 26, 0x301, 9, 0) + bytes(12)
 
 
 def test_an_answer_comes_in_several_datagrams() -> None:
@@ -112,6 +128,60 @@ def test_what_is_no_address_of_a_known_link_is_passed_over() -> None:
     assert addresses_in([address("192.0.2.1", index=9), other_family, no_address, long_prefix], ETH0) == []
 
 
+def route(network: str, *attributes: bytes, table: int = 254, kind: int = 1, flags: int = 0) -> bytes:
+    ip, _, prefix_len = network.partition("/")
+    packed = ip_address(ip).packed
+    head = struct.pack("=BBBBBBBBI", 2 if len(packed) == 4 else 10, int(prefix_len), 0, 0, table, 3, 0, kind, flags)
+    told = attribute(1, packed) if int(prefix_len) else b""
+    return head + told + b"".join(attributes)
+
+
+def number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("=I", value))
+
+
+def test_routes_are_told_with_where_they_lead() -> None:
+    gateway = attribute(5, ip_address("192.0.2.254").packed)
+    bodies = [
+        route("0.0.0.0/0", gateway, number(4, 2), number(6, 100)),
+        route("10.0.0.0/8", number(4, 2), number(15, 51820), table=252),  # a table that does not fit a byte
+        route("2001:db8::/32", attribute(9, b"")),  # over several interfaces
+    ]
+    assert routes_in(bodies, ETH0) == [
+        Route("eth0", "0.0.0.0/0", "192.0.2.254", 100, 254),
+        Route("eth0", "10.0.0.0/8", "", 0, 51820),
+        Route("", "2001:db8::/32", "", 0, 254),
+    ]
+
+
+def test_routes_that_lead_nowhere_or_to_ourselves_are_passed_over() -> None:
+    local, multicast, unreachable = 2, 5, 7
+    bodies = [route("192.0.2.1/32", kind=kind) for kind in (local, multicast, unreachable)]
+    bodies += [route("192.0.2.0/24", table=255), route("2001:db8::1/128", flags=0x200)]
+    assert routes_in(bodies, ETH0) == []
+
+
+def test_a_dump_without_end_is_given_up() -> None:
+    dump = Dump(ROUTES, 7)
+    dump.receive_data(MAX_DUMPED * message(ROUTES, route("10.0.0.0/8")))
+    with pytest.raises(TooMany):
+        dump.receive_data(message(ROUTES, route("10.0.0.0/8")))
+    assert len(dump.bodies) == MAX_DUMPED
+
+
+def test_what_was_lost_is_told_by_the_news() -> None:
+    news = [
+        message(LINKS, link(2, "eth0")),
+        message(LINKS, link(3, "eth1", flags=UP)),
+        message(17, link(4, "eth2")),
+        message(20, address("192.0.2.1")),
+        message(21, address("192.0.2.2", index=6)),
+        message(21, address("2001:db8::1", index=7)),
+    ]
+    assert losers_in(b"".join(news)) == {(3, ""), (4, ""), (6, "192.0.2.2"), (7, "2001:db8::1")}
+    assert losers_in(message(LINKS, b"") + message(21, b"")) == set()
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -145,6 +215,11 @@ def test_any_bytes_are_an_answer_or_bad(data: bytes, kind: int) -> None:
         links_in([data])
     with contextlib.suppress(BadNetlink):
         addresses_in([data], ETH0)
+    with contextlib.suppress(BadNetlink):
+        routes_in([data], ETH0)
+    for datagram in (data, message(17, data), message(21, data)):
+        with contextlib.suppress(BadNetlink):
+            losers_in(datagram)
 
 
 @given(st.binary(max_size=60), st.booleans(), st.integers(0, 255), st.integers(0, 255))
