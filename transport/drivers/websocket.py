@@ -39,6 +39,8 @@ HIGH_WATER_LEN: Final = 64 * 1024
 LOW_WATER_LEN: Final = 48 * 1024
 NOTSENT_LEN: Final = 128 * 1024
 READ_LEN: Final = 64 * 1024
+IP_MTU_DISCOVER: Final = 10  # linux/in.h
+IP_PMTUDISC_DONT: Final = 0
 
 QUIET: Final = logging.getLogger("homing.picows")
 """picows' own log, which would repeat what our facts say, as often as a stranger likes."""
@@ -253,10 +255,20 @@ def bound(transport: WSTransport) -> Any:
     transport.underlying_transport.set_write_buffer_limits(HIGH_WATER_LEN, LOW_WATER_LEN)
     connection = transport.underlying_transport.get_extra_info("socket")
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LEN)
+    let_routers_fragment(connection)
     inner = transport.underlying_transport.get_protocol()
     assert isinstance(inner, asyncio.BufferedProtocol), "picows reads into a buffer of its own"
     transport.underlying_transport.set_protocol(_BoundedReads(inner))
     return connection
+
+
+def let_routers_fragment(connection: Any) -> None:
+    """Have packets that are too long for a link on their way cut there, not dropped (recovery S18).
+
+    Where ICMP is blocked TCP would never learn of that link, and send what is dropped for ever.
+    """
+    if connection.family == socket.AF_INET:  # in IPv6 routers never do
+        connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
 
 
 class _BoundedReads(asyncio.BufferedProtocol):

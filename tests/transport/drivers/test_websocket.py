@@ -51,6 +51,16 @@ def test_two_clients_find_each_other_and_pass_packets_both_ways() -> None:
     run(story)
 
 
+def test_routers_may_cut_packets_that_are_too_long() -> None:
+    async def story() -> None:
+        async with hub() as relay:
+            alice = await Party(ALICE).login(relay.url)
+            discovery = alice.link._socket.getsockopt(socket.IPPROTO_IP, websocket.IP_MTU_DISCOVER)
+            assert discovery == websocket.IP_PMTUDISC_DONT
+
+    run(story)
+
+
 def test_a_receiver_that_does_not_read_delays_nobody() -> None:
     async def story() -> None:
         async with hub(limits=Limits(queue_len=100_000)) as relay:
