@@ -61,8 +61,8 @@ class Agent:
         self.sim, self.host, self.relays = sim, host, relays
         self.name, self.key, self.tunnel_ip = identity.name, identity.key, identity.tunnel_ip
         self._private_key, self._rng = identity.private_key, Random(seed)
-        self.world = World(self._rng.randrange(2**63), sim.agenda.now)
-        self.world.recorder = self._record
+        self._world = World(self._rng.randrange(2**63), sim.agenda.now)
+        self._world.recorder = self._record
         self.peers: tuple[PeerSettings, ...] = ()
         self.packet: PacketSide | None = None
         self.control: ControlHost | None = None  # None: the process is dead
@@ -147,7 +147,6 @@ class Agent:
     def wake(self) -> None:
         """Resume: everything that was due is due now, and the supervisor says what happened."""
         self.asleep = False
-        self.world.now = self.sim.agenda.now
         if self.packet is not None and PACKET not in self.frozen:
             self.packet.resume()
         if self.control is not None:
@@ -281,6 +280,12 @@ class Agent:
 
     # --- time ---
 
+    @property
+    def world(self) -> World:
+        """Its World, at this moment: the World's own clock moves only when it runs."""
+        self._world.now = self.sim.agenda.now
+        return self._world
+
     def _run_soon(self) -> None:
         now = self.sim.agenda.now
         if self._wake_at > now:
@@ -294,9 +299,9 @@ class Agent:
 
     def run(self) -> None:
         """Have the actors work on what there is now."""
-        now, world = self.sim.agenda.now, self.world
         if self.asleep:
             return
+        now, world = self.sim.agenda.now, self.world
         world.run_until(now)
         while self.packet is not None and self.packet.running and self.packet.dirty:
             self.packet.settle()

@@ -19,6 +19,7 @@ from actors.messages.peer import (
     ReopenDue,
     WatchDue,
 )
+from actors.messages.process import PeerSettings, StartPeer
 
 if TYPE_CHECKING:
     from tests.simulator.run import Run
@@ -160,7 +161,7 @@ def stale(run: "Run") -> list[str]:
                 state = handled.before
                 if type(state).__name__ == "Open" and generation in (0, getattr(state, "generation", None)):
                     against[record.node, peer] = handled.at
-            case RelayReady(peer=peer):
+            case RelayReady(peer=peer) | StartPeer(settings=PeerSettings(peer=peer)):  # another, or made anew
                 against.pop((record.node, peer), None)
             case RelayTurnDone(peer=peer, outcome="reused") if (record.node, peer) in against:
                 since_s = handled.at - against[record.node, peer]
