@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
 APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn
 
-.PHONY: help install apt demo test lint unit bench fuzz nat-lab lock proto clean
+.PHONY: help install apt demo test lint unit bench fuzz lab nat-lab lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ unit: install  ## only the tests in virtual time: no processes, no namespaces
 
 bench: install  ## measure the figures of the README
 	$(BIN)/python -m tests.bench
+
+lab: install  ## the faults of docs/recovery.md between real agents in namespaces: SCENARIO=S1 RUNS=20 JOBS=2 JSON=1
+	$(BIN)/python -m tests.lab.scenarios $(SCENARIO) $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json)
 
 nat-lab: install  ## two agents behind every pair of NAT kinds: path reached, times, expected path (some minutes)
 	$(BIN)/python -m tests.lab.matrix

@@ -15,7 +15,7 @@ from actors.demo.pair import Homes, Pair
 from actors.demo.traffic import boot_time
 from tests.kit.nats import MASQUERADE, SYMMETRIC, Router, Site
 from tests.lab.faults import flush_conntrack, redial
-from tests.lab.topology import HUB, Gate, Ground, Setting
+from tests.lab.topology import HUB, UPLINK, Gate, Ground, Setting
 from transport.drivers.self_made import self_made
 
 NATS = Setting("quic", Site((Router("left", SYMMETRIC),)), Site((Router("right", MASQUERADE),)))
@@ -60,6 +60,9 @@ class QuicPair(Pair):
     def _lay_out(self, network: Network) -> Homes:
         self.ground = Ground(network, NATS)
         left, right = self.ground.places
+        for place in (left, right):
+            # Several datagrams that leave as one piece for the card to cut would share its fate at a router.
+            place.host.ip("link", "set", "dev", UPLINK, "gso_max_segs", "1")
         return Homes(self.ground.hub, (left.host, right.host))
 
     def gate(self, end: End) -> Gate:

@@ -1,0 +1,154 @@
+"""What the scenarios measure and how it is shown; and a few of them for real."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.messages.node import CloseRelayed
+from actors.messages.packet import CloseIceAgent, IcePairProven
+from actors.messages.peer import PathDoubtful, RelayReady
+from actors.trace.record import Kind, Record
+from config.keys import PublicKey
+from tests.lab.catalogue import Scenario, find, scenarios
+from tests.lab.measure import Outcome, Spread, disruptions, noticed_at, spread
+from tests.lab.results import Result, line, markdown, summary
+from tests.lab.scenarios import run
+from transport.signal.messages import SessionId
+from wg.paths import DirectPath
+
+BOB = PublicKey("bob")
+OLD, NEW = SessionId(b"older"), SessionId(b"newer")
+
+
+def record(at: float, message: msgspec.Struct, kind: Kind = "delivered") -> Record:
+    body = msgspec.msgpack.encode(message)
+    return Record(at=at, process="control-0", kind=kind, tag=msgspec.msgpack.decode(body)["type"], body=body)
+
+
+def ready(generation: int) -> RelayReady:
+    return RelayReady(peer=BOB, generation=generation, link=1, url="rel://r:1")
+
+
+def proven(session: SessionId) -> IcePairProven:
+    path = DirectPath(ip="192.0.2.7", port=51820, local="")
+    return IcePairProven(
+        peer=BOB, session=session, remote_session=None, path=path, local="", remote_kind="host", rtt_s=None
+    )
+
+
+def doubtful() -> PathDoubtful:
+    return PathDoubtful(peer=BOB, path="direct", generation=1, reason="")
+
+
+# --- what is measured ---
+
+
+def test_the_first_doubt_after_the_fault_counts() -> None:
+    mail = [record(1.0, doubtful()), record(3.0, ready(1)), record(4.5, doubtful()), record(5.0, doubtful())]
+    assert noticed_at(mail, 2.0) == 4.5
+    assert noticed_at(mail, 6.0) is None
+    assert noticed_at([record(4.0, doubtful(), kind="discarded")], 2.0) is None
+
+
+def test_only_what_was_open_can_be_torn_down() -> None:
+    mail = [
+        record(1.0, ready(1)),
+        record(1.5, proven(OLD)),
+        record(3.0, CloseRelayed(peer=BOB, generation=1)),
+        record(3.1, CloseRelayed(peer=BOB, generation=2)),  # an opening that came to nothing
+        record(3.2, CloseIceAgent(peer=BOB, session=OLD)),
+        record(3.3, CloseIceAgent(peer=BOB, session=NEW)),  # a search that found nothing
+    ]
+    assert [one.at for one in disruptions(mail, 2.0)] == [3.0, 3.2]
+    assert disruptions(mail, 3.5) == []
+
+
+def test_percentiles_need_enough_runs() -> None:
+    assert spread([]) == Spread(0, None, None, None)
+    assert spread([3.0, 1.0, 2.0]) == Spread(3, 2.0, None, 3.0)
+    assert spread([float(value) for value in range(1, 201)]).p99 == 198.0
+
+
+# --- what it may be ---
+
+
+def one(**changes: Any) -> Scenario:
+    return replace(find(["S4/in-use"])[0], **changes)
+
+
+def test_a_run_over_a_figure_is_not_allowed() -> None:
+    fine = Outcome(4.9, 4.9, 3)
+    assert one().allows(fine)
+    assert not one().allows(replace(fine, seconds=5.1))
+    assert not one().allows(replace(fine, noticed_s=5.1))
+    assert not one().allows(replace(fine, error="no packets"))
+    assert not one(disruptive=0).allows(fine)
+
+
+def test_a_median_is_asked_of_many_runs_only() -> None:
+    scenario = find(["S1/strict"])[0]
+    assert summary(scenario, [Outcome(3.0, 1.0, 0)] * 19).ok
+    assert not summary(scenario, [Outcome(3.0, 1.0, 0)] * 20).ok
+    assert summary(scenario, [Outcome(1.9, 1.0, 0)] * 20).ok
+
+
+def test_every_scenario_of_the_list_is_there_under_a_name_of_its_own() -> None:
+    names = [scenario.name for scenario in scenarios()]
+    assert len(names) == len(set(names))
+    assert {scenario.id for scenario in scenarios()} == {f"S{number}" for number in range(24)}
+    assert [scenario.id for scenario in find(["S1", "S4/in-use"])] == ["S1", "S1", "S4"]
+
+
+def test_an_unknown_scenario_is_refused_with_the_names_that_would_do() -> None:
+    with pytest.raises(ValueError, match="S0, S1"):
+        find(["S99"])
+    with pytest.raises(ValueError, match="S4/in-use, S4/standby"):
+        find(["S4/in-sue"])
+
+
+# --- how it is shown ---
+
+
+def test_a_result_is_the_same_after_it_was_written_and_read() -> None:
+    result = summary(one(), [Outcome(3.0, 1.0, 2), Outcome(None, None, 0, "no packets")])
+    assert Result.read(json.dumps(result.as_json())) == result
+    told = result.as_json()
+    assert (told["scenario"], told["runs"], told["recovered"], told["disruptive_actions"]) == ("S4", 2, 1, 2)
+    assert told["outage_s"] == {"runs": 1, "p50": 3.0, "p99": None, "max": 3.0}
+
+
+def test_a_line_says_what_was_not_as_it_should_be() -> None:
+    lost = summary(one(), [Outcome(3.0, 1.0, 2), Outcome(None, None, 0, "no packets")])
+    assert line(lost).endswith("<-- 1 of 2 not recovered")
+    assert line(summary(one(), [Outcome(6.0, 1.0, 2)])).endswith("<-- over its figure")
+    assert "<--" not in line(summary(one(), [Outcome(3.0, 1.0, 2)]))
+
+
+def test_the_table_is_in_the_order_of_the_scenarios() -> None:
+    results = [summary(find([name])[0], [Outcome(1.0, 0.5, 0)]) for name in ("S12/direct-cut", "S4/in-use")]
+    rows = markdown(results).splitlines()
+    assert rows[2] == "| S4 in-use | outage | 1 of 1 | 1.00 s | 1.00 s | - / 5 s | 0.50 s |"
+    assert rows[3].startswith("| S12 direct-cut (signal down 10 min -> 5 s) |")
+
+
+# --- for real ---
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "name", ["S1/strict", "S2/strict", "S9/to-bob", "S12/relay-restarted", "S19/packet-killed-direct"]
+)
+def test_a_pair_recovers(name: str) -> None:
+    (scenario,) = find([name])
+    result = run(replace(scenario, settled_s=2.0), 1)
+    assert (result.recovered, result.noticed_s.runs) == (1, 1)  # and the fault was real
+
+
+@pytest.mark.netns
+def test_a_signal_server_that_restarts_is_not_felt() -> None:
+    (scenario,) = find(["S11/direct"])
+    result = run(replace(scenario, settled_s=2.0), 1)
+    assert (result.recovered, result.outage_s.max, result.disruptive_actions) == (1, 0.0, 0)
