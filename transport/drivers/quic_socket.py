@@ -155,9 +155,9 @@ class QuicSocket:
     def _on_end(self, now: float) -> None:
         end = self.quic.end
         assert end is not None, "asked for at the end"
-        if self._connection is None:
+        if self.half_open:
             self._listener.drops["handshake_failed"] += 1
-        else:
+        elif self._connection is not None:
             reason = "the other end closed the connection"
             if end.error_code:
                 reason = f"QUIC error {end.error_code:#x}: {end.reason_phrase[:100]}"

@@ -1,0 +1,391 @@
+"""What strangers send to a relay server's QUIC port: what is answered, what is only counted, and what it costs us."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicProtocolVersion
+from loguru import logger
+
+from tests.transport.drivers import certificates
+from tests.transport.drivers.certificates import Files
+from tests.transport.drivers.quic import PAYLOAD_LEN, QuicHub, QuicParty, becomes, quic_hub
+from tests.transport.drivers.relays import run
+from transport.drivers import quic_link, quic_server, quic_socket
+from transport.drivers.certificates import Trust
+from transport.drivers.quic_connection import RelayQuic
+from transport.drivers.quic_server import MAX_HALF_OPEN, MAX_HALF_OPEN_OF_ONE, RETRY_ABOVE
+from transport.drivers.quic_settings import SMALL_LEN, configuration
+from transport.drivers.relay_server import boot_time
+from transport.drivers.websocket import DialFailed
+from transport.relay.codec import encode
+from transport.relay.frames import MAX_MESSAGE_LEN, Auth, HealthCheck, Transport, peer_id
+from transport.relay.server import Limits
+
+pytestmark = pytest.mark.process
+
+ALICE, BOB = peer_id("alice"), peer_id("bob")
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return certificates.make(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+
+
+@pytest.fixture
+def trust(tls: Files) -> Trust:
+    return Trust(ca=tls.ca)
+
+
+class Stranger(asyncio.DatagramProtocol):
+    """A UDP socket that sends what it likes, and may run a QUIC connection of its own kind."""
+
+    def __init__(self, port: int) -> None:
+        self.server = ("127.0.0.1", port)
+        self.heard: list[bytes] = []
+        self.quic: QuicConnection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.socket = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        self.heard.append(data)
+        if self.quic is not None:
+            self.quic.receive_datagram(data, self.server, boot_time())
+            self.flush()
+
+    def send(self, *datagrams: bytes) -> None:
+        for datagram in datagrams:
+            self.socket.sendto(datagram, self.server)
+
+    def connect(self, quic: QuicConnection) -> None:
+        self.quic = quic
+        quic.connect(self.server, boot_time())
+        self.flush()
+
+    def flush(self) -> None:
+        assert self.quic is not None
+        if isinstance(self.quic, RelayQuic):
+            self.quic._library_due = True
+            self.send(*(datagram for datagram, _ in self.quic.flush(boot_time())))
+        else:
+            self.send(*(datagram for datagram, _ in self.quic.datagrams_to_send(boot_time())))
+
+    @property
+    def reason(self) -> str:
+        assert self.quic is not None
+        end = self.quic._close_event
+        return "" if end is None else f"{end.error_code:#x} {end.reason_phrase}"
+
+
+@asynccontextmanager
+async def stranger(relay: QuicHub) -> AsyncIterator[Stranger]:
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Stranger(relay.port), local_addr=("127.0.0.1", 0)
+    )
+    try:
+        yield protocol
+    finally:
+        transport.close()
+
+
+def client(tls: Files, **changes: object) -> QuicConfiguration:
+    config = configuration(client=True)
+    config.cadata, config.server_name = tls.ca, "127.0.0.1"
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return config
+
+
+async def still_serves(relay: QuicHub, trust: Trust) -> None:
+    alice = await QuicParty(ALICE).joined(relay.url, trust)
+    alice.send(ALICE, b"still here")
+    await alice.until(alice.payloads)
+
+
+# --- other protocols ---
+
+
+def test_another_alpn_is_refused_with_its_alert(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            other.connect(QuicConnection(configuration=client(tls, alpn_protocols=["h3"])))
+            await becomes(lambda: other.reason)
+            assert other.reason.startswith("0x178")
+            assert relay.listener.drops == {"handshake_failed": 1}
+            assert relay.listener.half_open == 0
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_another_version_is_told_ours(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            unknown = b"\xc0\x1a\x2a\x3a\x4a" + b"\x08" + bytes(8) + b"\x08" + bytes(range(8))
+            other.send(unknown.ljust(SMALL_LEN, b"\0"))
+            await becomes(lambda: other.heard)
+            assert other.heard[0].endswith(int(QuicProtocolVersion.VERSION_1).to_bytes(4))
+            other.send(unknown.ljust(SMALL_LEN - 1, b"\0"))  # too short to be answered
+            await becomes(lambda: relay.listener.drops["too_short"])
+            assert len(other.heard) == 1
+            assert relay.listener.drops["other_version"] == 1
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_a_client_of_tls_1_2_is_refused(tls: Files, trust: Trust) -> None:
+    class Old(QuicConnection):
+        def _initialize(self, peer_cid: bytes) -> None:
+            super()._initialize(peer_cid)
+            self.tls._supported_versions = [0x0303]
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            other.connect(Old(configuration=client(tls)))
+            await becomes(lambda: other.reason)
+            assert other.reason.startswith("0x146")  # protocol_version
+            assert relay.listener.drops == {"handshake_failed": 1}
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_a_client_without_datagrams_is_told_what_this_is(tls: Files) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            other.connect(QuicConnection(configuration=client(tls, max_datagram_frame_size=None)))
+            await becomes(lambda: other.reason)
+            assert other.reason == "0x1 this is a relay: nb-quic, with datagrams"
+            assert relay.listener.drops == {"other_protocol": 1}
+
+    run(story)
+
+
+def test_a_stream_ends_the_connection_and_says_why(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            quic = QuicConnection(configuration=client(tls))
+            other.connect(quic)
+            await becomes(lambda: relay.server.connections)
+            quic._remote_max_streams_bidi = 1
+            quic._remote_max_data = quic._remote_max_stream_data_bidi_remote = 1000
+            quic.send_stream_data(0, b"GET /")
+            other.flush()
+            await becomes(lambda: other.reason)
+            assert other.reason == "0x4 Too many streams open"
+            assert relay.server.connections == 0
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_a_full_server_says_so(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls, limits=Limits(connections=1)) as relay:
+            await QuicParty(ALICE).joined(relay.url, trust)
+            with pytest.raises(DialFailed, match="the server is full or shutting down"):
+                await QuicParty(BOB).dial(relay.url, trust)
+
+    run(story)
+
+
+# --- bytes ---
+
+
+def test_garbage_is_counted_and_neither_answered_nor_logged(tls: Files, trust: Trust) -> None:
+    lines: list[str] = []
+    handler = logger.add(lines.append, level=0)
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            draw = random.Random(6)
+            sent = [draw.randbytes(draw.choice((1, 5, 20, 60, SMALL_LEN))) for _ in range(400)]
+            for datagram in sent:
+                other.send(datagram)
+                await asyncio.sleep(0)
+            await becomes(lambda: relay.listener.drops.total() == len(sent))
+            versions = relay.listener.drops["other_version"]
+            await becomes(lambda: len(other.heard) >= versions)
+            assert len(other.heard) == versions
+            assert all(len(answer) < SMALL_LEN for answer in other.heard)
+            assert relay.listener.half_open == len(relay.listener._by_cid) == 0
+            assert lines == []
+            await still_serves(relay, trust)
+
+    run(story)
+    logger.remove(handler)
+
+
+def test_an_empty_datagram_is_nothing(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            other.socket.get_extra_info("socket").sendto(b"", other.server)  # asyncio itself sends none
+            await becomes(lambda: relay.listener.drops["no_quic"])
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\x01", b"\x02\x06", b"\x01\x63", encode(HealthCheck()), encode(Auth(ALICE, bytes(50))), bytes(1100)],
+)
+def test_a_first_datagram_that_is_no_login_ends_the_connection(tls: Files, trust: Trust, message: bytes) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            quic = QuicConnection(configuration=client(tls))
+            other.connect(quic)
+            await becomes(lambda: relay.server.connections)
+            quic.send_datagram_frame(message)
+            other.flush()
+            await becomes(lambda: other.reason)
+            assert other.reason == "0x0 normal closure"
+            assert relay.server.connections == 0
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_a_logged_in_client_may_send_nonsense_to_itself_and_no_one_else_suffers(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            alice = await QuicParty(ALICE).joined(relay.url, trust)
+            bob = await QuicParty(BOB).joined(relay.url, trust)
+            alice.link.send([b"\x01\x08short", b"\x01\x03tiny", encode(Transport(BOB, bytes(PAYLOAD_LEN)))])
+            await bob.until(bob.payloads)
+            assert relay.server.drops["bad_frame"] == 2
+            alice.link.send([b"\x01\x63"])
+            await alice.closed()
+            bob.send(BOB, b"fine")
+            await bob.until(lambda: b"fine" in bob.payloads())
+
+    run(story)
+
+
+def test_a_datagram_frame_longer_than_announced_is_a_violation(tls: Files) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            quic = QuicConnection(configuration=client(tls, max_datagram_size=20_000))
+            quic._max_datagram_size = SMALL_LEN
+            other.connect(quic)
+            await becomes(lambda: relay.server.connections)
+            quic._max_datagram_size = 20_000
+            quic.send_datagram_frame(bytes(16_400))
+            other.flush()
+            await becomes(lambda: other.reason)
+            assert other.reason == "0xa Unexpected DATAGRAM frame"
+            assert MAX_MESSAGE_LEN < 16_383
+
+    run(story)
+
+
+# --- floods ---
+
+
+def test_a_flood_of_attempts_is_bounded_and_lets_others_in(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as flood:
+            for _ in range(100):
+                quic = QuicConnection(configuration=client(tls))
+                quic.connect(flood.server, boot_time())
+                flood.send(*(datagram for datagram, _ in quic.datagrams_to_send(boot_time())))
+            await becomes(lambda: relay.listener.drops["retry"] == 100 - RETRY_ABOVE)
+            assert relay.listener.half_open == RETRY_ABOVE
+            await becomes(lambda: sum(len(answer) < 300 for answer in flood.heard) >= 100 - RETRY_ABOVE)
+            # Somebody who answers from where he says he is, comes in all the same.
+            await still_serves(relay, trust)
+            assert relay.listener.drops["retry"] == 100 - RETRY_ABOVE + 1
+
+    run(story)
+
+
+def test_addresses_that_prove_themselves_and_then_hang_are_bounded_each(
+    tls: Files, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quic_link, "HANDSHAKE_S", 0.3)
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            for number in range(RETRY_ABOVE):
+                relay.listener._half_open[f"192.0.2.{number}"] += 1
+            relay.listener._half_open["127.0.0.1"] = MAX_HALF_OPEN_OF_ONE
+            with pytest.raises(DialFailed, match="did not answer"):
+                await QuicParty(ALICE).dial(relay.url, trust)
+            assert relay.listener.drops["half_open_full"] >= 1
+            relay.listener._half_open.clear()
+            relay.listener._half_open["192.0.2.99"] = MAX_HALF_OPEN
+            with pytest.raises(DialFailed, match="did not answer"):
+                await QuicParty(ALICE).dial(relay.url, trust)
+            relay.listener._half_open.clear()
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+def test_a_token_of_another_address_or_made_up_is_dropped(tls: Files) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            other.connect(QuicConnection(configuration=client(tls, token=os.urandom(60))))
+            await becomes(lambda: relay.listener.drops["wrong_token"])
+            assert other.heard == []
+            assert relay.listener.half_open == 0
+
+    run(story)
+
+
+def test_a_handshake_that_stops_half_way_is_dropped_in_time(
+    tls: Files, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quic_server, "HANDSHAKE_S", 0.2)
+    monkeypatch.setattr(quic_socket, "HANDSHAKE_S", 0.2)
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay, stranger(relay) as other:
+            quic = QuicConnection(configuration=client(tls))
+            quic.connect(other.server, boot_time())
+            other.send(*(datagram for datagram, _ in quic.datagrams_to_send(boot_time())))
+            await becomes(lambda: relay.listener.half_open)
+            await becomes(lambda: relay.listener.half_open == 0)
+            assert relay.listener.drops == {"handshake_too_slow": 1}
+            assert relay.listener._by_cid == {}
+            # Three times what came in, and no more, went to an address that proved nothing.
+            assert sum(map(len, other.heard)) <= 3 * SMALL_LEN
+            await still_serves(relay, trust)
+
+    run(story)
+
+
+# --- where it listens ---
+
+
+def test_the_answer_leaves_from_the_address_that_was_asked(tls: Files) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            port = await relay.listener.listen(None, 0)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+                asker.bind(("127.0.0.1", 0))
+                asker.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendto(asker, b"\xc0\x1a\x2a\x3a\x4a\0\0".ljust(SMALL_LEN, b"\0"), ("127.0.0.5", port))
+                _, source = await loop.sock_recvfrom(asker, 2000)
+            assert source == ("127.0.0.5", port)
+
+    run(story)
+
+
+def test_a_port_that_is_taken_is_an_error(tls: Files) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            with pytest.raises(OSError, match="in use"):
+                await relay.listener.listen("127.0.0.1", relay.port)
+
+    run(story)
