@@ -7,8 +7,9 @@
         +--one failed--> the other alone --ready or failed----------> that one, or none
 
 QUIC survives a change of our address, so it is preferred; but it may not cost more than it gives.  The grace is a share
-of what WebSocket's own dial took, so that where UDP does not pass a connection is late by that much at the most.  What
-is decided stays: QUIC that comes later tears down no healthy link.
+of what WebSocket's own dial took, at the least what QUIC's cryptography and delayed acknowledgements take beside it: by
+that much a connection is late where UDP does not pass.  What is decided stays: QUIC that comes later tears down no
+healthy link.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Final, Literal
 Transport = Literal["ws", "quic"]
 
 GRACE_SHARE: Final = 0.5  # of the time that WebSocket's dial took
-GRACE_S: Final = (0.02, 0.2)  # at the least, and at the most
+GRACE_S: Final = (0.15, 0.4)  # at the least, and at the most
 
 
 @dataclass(frozen=True, slots=True)
