@@ -229,7 +229,8 @@ class Tunnel:
         REKEY_TIMEOUT spares a peer that does not answer.  Where it was not asked, it need not be spared: an initiation
         that went out on a path that is not used any more is followed after OTHER_PATH_WAIT.
         """
-        self._initiate_from = min(self._initiate_from, self._initiated_at + OTHER_PATH_WAIT)
+        if self._initiated is not None:  # unanswered; one that was answered needs no other
+            self._initiate_from = min(self._initiate_from, self._initiated_at + OTHER_PATH_WAIT)
         self._unanswered = 0
         self._timers.on_initiation_hastened(max(now, self._initiate_from))
 
@@ -244,6 +245,19 @@ class Tunnel:
         """Drop all keypairs and the initiation under way, and give back their indices; waiting packets stay."""
         self._keypairs.clear()
         self._forget_initiated()
+
+    def renew(self, now: float) -> list[bytes]:
+        """Begin as if the peer had never been met.  Returns the initiation, where there is a path.
+
+        What is forgotten besides sessions can keep one from being made: a cookie of a peer that has restarted, and the
+        timestamp below which initiations are refused, of one whose clock has gone back.  As after a restart of ours, an
+        old initiation may then be answered once more, which makes no session.
+        """
+        self.forget_sessions()
+        self._jar = CookieJar(self.remote)
+        self._taken_at, self._taken_timestamp = NEVER, b""
+        self._initiate_from, self._unanswered = NEVER, 0
+        return self._initiation(now)
 
     # --- time ---
 

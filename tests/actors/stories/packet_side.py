@@ -11,6 +11,7 @@ from actors.messages import packet
 from config.keys import PublicKey
 from tests.actors.stories.network import PORT, Network
 from wg import reports
+from wg.datagrams import Endpoint
 from wg.paths import DirectPath, Path, RelayedPath
 
 SILENCE_S = 1.0
@@ -44,6 +45,7 @@ class Tunnel:
         self.former.append(self.session)
         self.session = session
         self.offered = 0 if self.offered == session else self.offered  # a late packet does not bring it back
+        self.asked = 0
         return role
 
     def paths(self) -> list[Path]:
@@ -62,7 +64,9 @@ class FakeTunnels:
 
     def handle(self, message: Any, now: float) -> list[Effect]:
         match message:
-            case packet.SetPath() | packet.ProbePath() | packet.InitiateHandshake() if message.peer not in self.tunnels:
+            case packet.SetPath() | packet.ProbePath() | packet.InitiateHandshake() | packet.RenewHandshake() if (
+                message.peer not in self.tunnels
+            ):
                 return []  # a process that has just begun, and is not configured yet
             case packet.ConfigurePeer(peer=peer):
                 if peer not in self.tunnels:
@@ -81,6 +85,8 @@ class FakeTunnels:
                     self._carry(peer, tunnel.led[kind], ("echo", tunnel.session), token)
             case packet.InitiateHandshake(peer=peer):
                 self._initiate(peer)
+            case packet.RenewHandshake(peer=peer):
+                self._renew(peer)
             case packet.TunnelsSnapshotWanted():
                 return [PEERS.send(packet.TunnelsSnapshot(tunnels=tuple(self._snapshots())))]
             case _:
@@ -90,7 +96,7 @@ class FakeTunnels:
     def _set_path(self, wanted: packet.SetPath, now: float) -> None:
         self.paths_set.append(wanted)
         tunnel = self.tunnels[wanted.peer]
-        if wanted.path != tunnel.path:
+        if wanted.path != tunnel.path and tunnel.asked:
             tunnel.initiated_at = min(tunnel.initiated_at, now - REKEY_TIMEOUT + OTHER_PATH_WAIT)
         tunnel.path, tunnel.standby, tunnel.unheard_since = wanted.path, wanted.standby, {}
         tunnel.led |= {path.kind: path for path in tunnel.paths()}
@@ -131,6 +137,13 @@ class FakeTunnels:
             self._send(peer, ("keepalive", tunnel.session), watched=False)
         self.network.call_at(self.network.clock() + KEEPALIVE_S, lambda: self._keep_alive(peer))
 
+    def _renew(self, peer: PublicKey) -> None:
+        tunnel = self.tunnels[peer]
+        tunnel.session = tunnel.asked = tunnel.offered = tunnel.taken_initiation = 0
+        tunnel.former.clear()
+        tunnel.initiated_at = -REKEY_TIMEOUT
+        self._initiate(peer)
+
     def _handshake_if_needed(self, peer: PublicKey) -> None:
         if not self.tunnels[peer].session:
             self._initiate(peer)
@@ -139,8 +152,14 @@ class FakeTunnels:
         tunnel, now = self.tunnels[peer], self.network.clock()
         if tunnel.path is None or now - tunnel.initiated_at < REKEY_TIMEOUT:
             return
-        tunnel.initiated_at, tunnel.asked = now, self._rng.randrange(1, 2**32)
-        self._send(peer, ("initiation", tunnel.asked), watched=False)
+        tunnel.initiated_at, tunnel.asked = now, (asked := self._rng.randrange(1, 2**32))
+        self._send(peer, ("initiation", asked), watched=False)
+        self.network.call_at(now + REKEY_TIMEOUT, lambda: self._retransmit(peer, asked))
+
+    def _retransmit(self, peer: PublicKey, asked: int) -> None:
+        tunnel = self.tunnels.get(peer)
+        if tunnel is not None and tunnel.asked == asked and self.network.tunnels.get(self.key) is self:
+            self._initiate(peer)
 
     def _send(self, peer: PublicKey, what: Packet, token: int = 0, *, watched: bool = True) -> None:
         tunnel = self.tunnels[peer]
@@ -188,13 +207,14 @@ class FakeTunnels:
         if what == "response":
             if session != tunnel.asked:
                 return  # its copy, or too late
-            tunnel.asked = 0
             completed = tunnel.use(session, "initiator")
             self._send(sender, ("keepalive", session), watched=False)
         elif session == tunnel.offered != tunnel.session:
             completed = tunnel.use(session, "responder")
         elif session != tunnel.session and session not in tunnel.former:
             return  # a session that is gone
+        if isinstance(back, DirectPath) and (ice := self.network.ice.get(self.key)) is not None:
+            ice.agents.path_heard(sender, Endpoint(back.ip, back.port), self.network.clock())
         if isinstance(back, DirectPath) and isinstance(tunnel.path, DirectPath):
             tunnel.led["direct"] = tunnel.path = back  # it roams
         self._credit(sender, tunnel, back, completed)

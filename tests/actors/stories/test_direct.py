@@ -182,7 +182,7 @@ def test_so_is_one_on_which_only_stun_passes(seed: int, way: str) -> None:  # S9
         world.network.cut_packets.add((b.key, a.key))
     world.run(300.0)
     assert relayed(world)
-    assert outage(world, a, b, begun) < (2.0 if way == "both" else 5.5)
+    assert outage(world, a, b, begun) < 2.0
     again = [gap for gap in (world.gap(a, b, begun + 10), world.gap(b, a, begun + 10)) if gap > 0.1]
     assert again == []  # what is tried anew costs no packet
     world.network.cut_packets.clear()
@@ -276,18 +276,6 @@ def test_a_standby_that_silently_carries_nothing_is_noticed_within_30_s(seed: in
 
 def direct_alone(node: Node, other: Node) -> bool:
     return isinstance(node.tunnels().tunnels[other.key].path, DirectPath)
-
-
-@pytest.mark.parametrize("loss", [0.05, 0.2])
-def test_loss_for_ten_minutes_takes_no_direct_path_down(loss: float) -> None:  # S20
-    world, a, b = direct_pair(6)
-    world.network.loss, begun = loss, world.now
-    world.run(600.0)
-    assert list(world.deliveries(IceLost, begun)) == []
-    assert world.closes(begun) == []
-    assert outage(world, a, b, begun) < 0.5
-    world.network.loss = 0.0
-    world.run_until(lambda: direct(world), 60.0)
 
 
 # --- restarts ---
