@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.messages.recoveries import Recovered, Rung
 from config.keys import PublicKey
 from wg.paths import PathKind
 
@@ -27,6 +28,14 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="peer_status"):
     recoveries: int = 0  # times a lost path was proven again
     last_recovery_s: float | None = None  # from noticing to proof
     last_recovery_cause: str = ""
+    recovered: tuple[Recovered, ...] = ()  # one for each cause that there was
+    rungs: dict[Rung, int] = {}  # how often each was climbed
+    disruptions: int = 0  # actions of ours that closed or replaced what had carried packets
+    budget_left: int | None = None  # of them, until a path is proven
+    quarantined_at: float | None = None  # the budget was spent then; None: it is not
+    quarantined_until: float | None = None
+    quarantined_for: str = ""
+    resets: int = 0  # by hand
 
 
 class SignalStatus(msgspec.Struct, frozen=True, kw_only=True, tag="signal_status"):
@@ -76,6 +85,7 @@ class TunnelStatus(msgspec.Struct, frozen=True, kw_only=True):
     rx_bytes: int
     tx_bytes: int
     drops: dict[str, int]  # reason -> packets
+    rtt_at: float | None = None  # when it was measured
 
 
 class IceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +139,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     children: tuple[ChildStatus, ...] = ()
     draining: bool = False
+    interface_repairs: int = 0  # times that somebody set our interface down, or took its addresses or routes
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

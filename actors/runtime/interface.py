@@ -11,6 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from actors.runtime.netlink import Netlink, Network
+from transport.drivers.interfaces import read_network
 from wg.drivers.tun import open_tun
 
 OWNER = "homing "  # then the node's name: the interface's alias, by which a leftover is known as ours
@@ -40,7 +41,7 @@ class TunInterface:
     def restore(self) -> bool:
         """Make the interface anew, with its routes, if somebody has deleted it; return whether that was so."""
         found = self._netlink.find_link(self.name)
-        if found is not None and found[0] == self._index:
+        if found is not None and found.index == self._index:
             return False
         fd, self._index = self._make()
         os.close(self.fd)
@@ -48,6 +49,44 @@ class TunInterface:
         networks, self._networks = self._networks, set()
         self.route(map(str, networks))
         return True
+
+    def repair(self) -> list[str]:
+        """Undo what others have done to the interface, and return what that was; nothing if somebody has deleted it.
+
+        Raises OSError.
+        """
+        found = self._netlink.find_link(self.name)
+        if found is None or found.index != self._index:
+            return []  # it takes a new descriptor: `restore`, once the packet process has ended over it
+        done: list[str] = []
+        present = {(one.ip, one.prefix_len) for one in read_network().addresses if one.index == self._index}
+        for address in self._addresses:
+            if (str(address.ip), address.network.prefixlen) not in present:
+                self._netlink.add_address(self._index, address)
+                done.append(f"it lacked {address}")
+        if not found.up:
+            self._netlink.set_link_up(self._index)
+            done.append("it was down")
+        return [*done, *self._repair_routes()]
+
+    def _repair_routes(self) -> list[str]:
+        routes = read_network().routes
+        if routes is None:
+            return []  # too many to look for ours
+        present = {route.network for route in routes if route.interface == self.name}
+        connected = {own.network for own in self._addresses if own.network.num_addresses > 1}
+        done = []
+        for network in sorted((self._networks | connected), key=str):
+            if str(network) in present:
+                continue
+            try:
+                self._netlink.add_route(self._index, network)
+            except FileExistsError:  # the operator leads it elsewhere
+                self._networks.discard(network)
+                logger.warning("no route to {} through {} any more: there is another one", network, self.name)
+            else:
+                done.append(f"it lacked the route to {network}")
+        return done
 
     def route(self, prefixes: Iterable[str]) -> None:
         """Send these networks' packets to the interface, and no others.  One that is taken already is left alone."""
@@ -85,7 +124,7 @@ class TunInterface:
         found = self._netlink.find_link(self.name)
         if found is None:
             raise OSError(errno.ENODEV, "it vanished meanwhile")
-        index = found[0]
+        index = found.index
         self._netlink.set_link(index, alias=OWNER + self._node, mtu=self._mtu)
         # No link-local address: the host would send router solicitations into the tunnel.
         with suppress(OSError):  # a kernel without IPv6
@@ -106,15 +145,14 @@ class TunInterface:
         """Wait until an interface that a killed agent left is gone, and remove it if it stays."""
         give_up_at = time.monotonic() + LEAVING_S
         while (found := self._netlink.find_link(self.name)) is not None:
-            index, alias = found
-            if alias != OWNER + self._node:
-                owner = f"belongs to {alias!r}" if alias else "is not ours"
+            if found.alias != OWNER + self._node:
+                owner = f"belongs to {found.alias!r}" if found.alias else "is not ours"
                 raise InterfaceUnavailable(
                     f"an interface {self.name} exists and {owner}: "
                     f"set another interface in [node], or remove it (ip link del {self.name})"
                 )
             if time.monotonic() >= give_up_at:
                 logger.info("removing the interface {} that an earlier run left", self.name)
-                self._netlink.delete_link(index)
+                self._netlink.delete_link(found.index)
                 return
             time.sleep(0.02)

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import struct
+from dataclasses import dataclass
 
 from transport.netlink import (
     ADDRESS,
@@ -42,6 +43,15 @@ _IFF_UP = 1
 _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLink:
+    """An interface that is there."""
+
+    index: int
+    alias: str
+    up: bool
+
+
 class Netlink:
     """A socket to the kernel's routing part.  Every method raises OSError with the kernel's reason."""
 
@@ -51,8 +61,8 @@ class Netlink:
         self._socket.bind((0, 0))
         self._sequence = 0
 
-    def find_link(self, name: str) -> tuple[int, str] | None:
-        """Return index and alias of the interface, None if there is none of this name."""
+    def find_link(self, name: str) -> FoundLink | None:
+        """Return the interface, None if there is none of this name."""
         body = LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
         try:
             answer = self._ask(GET_LINK, _REQUEST, body)
@@ -60,9 +70,9 @@ class Netlink:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        _family, _type, index, _flags, _change = LINK.unpack_from(answer)
+        _family, _type, index, flags, _change = LINK.unpack_from(answer)
         alias = dict(attributes(answer[LINK.size :])).get(_IFLA_IFALIAS, b"")
-        return index, text(alias)
+        return FoundLink(index, text(alias), bool(flags & _IFF_UP))
 
     def set_link(self, index: int, *, alias: str, mtu: int) -> None:
         """Name the owner of the interface and set its MTU, in bytes."""

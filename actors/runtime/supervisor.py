@@ -34,6 +34,7 @@ from actors.runtime import bootstrap, clock
 from actors.runtime.bootstrap import Bootstrap, DirectoryUnavailable
 from actors.runtime.children import Children, Fact
 from actors.runtime.interface import InterfaceUnavailable, TunInterface
+from actors.runtime.interface_keeper import InterfaceKeeper
 from actors.runtime.post_office import PostOffice
 from actors.runtime.privileges import Identity, UserUnavailable, resolve_user
 from actors.runtime.sd_notify import Notifier
@@ -163,6 +164,7 @@ class Supervisor:
         self._config, self._held, self._read_again, self._notifier = config, held, read_again, notifier
         self._loop = asyncio.new_event_loop()
         self._children = Children(self._loop, self._tell)
+        self._keeper = InterfaceKeeper(self._loop, held.interface, clock.now)
         self._started_at = clock.now()
         self._sleep = SleepWatch(clock.now(), clock.awake_now())
         self._exit_code = 1
@@ -180,12 +182,14 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_stop_signal, number)
             loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
+            self._keeper.open()
             self._keep_snapshot()
             self._watch_clocks()
             loop.run_forever()
             return self._exit_code
         finally:
             self._children.kill_all()
+            self._keeper.close()
             self._notifier.close()
             loop.close()
 
@@ -309,7 +313,7 @@ class Supervisor:
             written_at=now,
             started_at=self._started_at,
             runtime=self._held.office.status(),
-            agent=self._agent.status(now),
+            agent=msgspec.structs.replace(self._agent.status(now), interface_repairs=self._keeper.repairs),
         )
         try:
             write_snapshot(self._held.run_dir, SUPERVISOR, encode_snapshot(snapshot))

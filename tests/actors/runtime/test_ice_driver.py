@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -306,12 +307,16 @@ def test_another_way_out_and_an_interface_that_was_away_are_told_though_no_addre
             alice.addresses, alice.routes, alice.watch.losers = [LOOPBACK, eth0], routes, losers
             reads = alice.reads
             alice.watch.tell()
-            run_until(loop, lambda reads=reads: alice.reads > reads)  # type: ignore[misc]
+            run_until(loop, partial(was_read, alice, reads))
         assert [event.detail for event in alice.told(OutsideEvent)] == [
             "a route to 0.0.0.0/0 by 192.0.2.254 on eth0",
             "no route to 0.0.0.0/0 by 192.0.2.254 on eth0",
             "eth0 was away",
         ]
+
+
+def was_read(end: End, before: int) -> bool:
+    return end.reads > before
 
 
 def test_a_doubt_has_the_stun_servers_asked() -> None:

@@ -134,6 +134,70 @@ print("hm0" in names())
 
 
 @pytest.mark.netns
+def test_what_others_did_to_it_is_undone_and_told(space: str) -> None:
+    told = inside(
+        """
+made = make()
+made.route(["10.8.0.0/16", "fd99::/64"])
+
+def shown():
+    link, = ip("addr", "show", "dev", "hm0")
+    every = [each["dst"] for family in ("-4", "-6") for each in ip(family, "route", "show", "dev", "hm0")]
+    return "UP" in link["flags"], sorted(each["local"] for each in link["addr_info"]), sorted(set(every))
+
+as_made = shown()
+print(made.repair())
+for harm in (
+    "ip link set hm0 down",
+    "ip link set hm0 down && ip link set hm0 up",
+    "ip addr flush dev hm0",
+    "ip addr del 10.77.0.1/24 dev hm0",
+    "ip route flush dev hm0",
+    "ip -6 route flush dev hm0",
+):
+    shell(harm)
+    assert shown() != as_made, harm
+    print(made.repair())
+    assert shown() == as_made, (harm, shown(), as_made)
+    assert made.repair() == [], harm
+"""
+    )
+    lines = told.splitlines()
+    assert lines[0] == "[]"
+    assert "it was down" in lines[1]
+    assert "it was down" not in lines[2]
+    assert "it lacked the route to 10.8.0.0/16" in lines[2]
+    assert "it lacked fd77::1/64" in lines[2]
+    assert "it lacked 10.77.0.1/24" in lines[4]
+
+
+@pytest.mark.netns
+def test_a_route_that_the_operator_has_led_elsewhere_is_not_fought_for(space: str) -> None:
+    told = inside(
+        """
+shell("ip link add v0 type veth peer name v1 && ip link set v0 up")
+made = make()
+made.route(["10.8.0.0/16"])
+shell("ip route replace 10.8.0.0/16 dev v0")
+logger.remove()
+logger.add(sys.stdout, format="{message}")
+print(made.repair(), made.repair())
+print([each["dev"] for each in ip("route", "show", "10.8.0.0/16")])
+"""
+    )
+    assert told.splitlines() == [
+        "no route to 10.8.0.0/16 through hm0 any more: there is another one",
+        "[] []",
+        "['v0']",
+    ]
+
+
+@pytest.mark.netns
+def test_one_that_is_gone_is_not_repaired(space: str) -> None:
+    assert inside("made = make()\nshell('ip link del hm0')\nprint(made.repair())\n") == "[]\n"
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize(
     ("before", "told"),
     [

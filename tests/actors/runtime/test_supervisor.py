@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,29 @@ def test_an_interface_that_somebody_deletes_comes_back(running: Agent) -> None:
     assert interface is not None
     assert "UP" in interface["flags"]
     assert "was gone, and is made anew" in running.logged()
+
+
+def test_an_interface_that_somebody_sets_down_and_flushes_is_repaired_and_nothing_restarted(running: Agent) -> None:
+    before, done = running.incarnations(), repairs(running)
+    for number, harm in enumerate(("ip link set {} down", "ip addr flush dev {}"), start=1):
+        running.space.run(*harm.format(INTERFACE).split())
+        wait_until(partial(repaired, running, done + number), f"{harm} is repaired")
+        interface = running.interface()
+        assert interface is not None
+        assert "UP" in interface["flags"]
+        assert [each["local"] for each in interface["addr_info"]] == ["10.77.0.1", "fd77::1"]
+    assert running.incarnations() == before
+    assert f"interface repaired interface={INTERFACE}" in running.logged()
+
+
+def repairs(one: Agent) -> int:
+    """Return how often the interface was repaired."""
+    return int(one.status("supervisor")["agent"]["interface_repairs"])
+
+
+def repaired(one: Agent, count: int) -> bool:
+    """Whether it was so often."""
+    return repairs(one) == count
 
 
 def test_sighup_reads_the_peers_again(running: Agent) -> None:
