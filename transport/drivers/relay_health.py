@@ -72,7 +72,7 @@ class Health:
         yield f"relay_transfer_received_bytes_total {server.received_len}"
         yield f"relay_transfer_sent_bytes_total {server.sent_len}"
         for transport in self._transports:
-            yield f'relay_peers{{transport="{transport}"}} {self._service.clients(transport)}'
+            yield f'relay_peers{{transport="{transport}"}} {self._service.peers(transport)}'
         yield f"relay_peers_active {active}"
         yield f"relay_peers_idle {server.peers - active}"
         yield f"relay_peer_reconnections_total {server.replaced}"

@@ -111,6 +111,12 @@ class Service:
         """Return how many connections this transport carries, those that have not logged in included."""
         return sum(socket.transport == transport for socket in self._sockets.values())
 
+    def peers(self, transport: str) -> int:
+        """Return how many peers are logged in over this transport."""
+        return sum(
+            socket.transport == transport and self.server.is_peer(number) for number, socket in self._sockets.items()
+        )
+
     async def drain(self) -> None:
         """Take nobody in any more, say Close to all, and return when it is said."""
         for listener in self._listeners:

@@ -221,6 +221,11 @@ class RelayServer:
         """How many connections there are, those that have not logged in included."""
         return len(self._connections)
 
+    def is_peer(self, number: int) -> bool:
+        """Tell whether this connection has logged in and is still there."""
+        connection = self._connections.get(number)
+        return connection is not None and connection.peer is not None
+
     def active_peers(self, now: float) -> int:
         """Return how many peers sent a packet recently."""
         return sum(now - connection.active_at <= ACTIVE_WITHIN_S for connection in self._by_peer.values())

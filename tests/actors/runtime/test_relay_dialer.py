@@ -112,7 +112,7 @@ def test_two_agents_meet_over_either_and_full_packets_pass(mode: Mode, transport
                     server_ip="127.0.0.1",
                     transport=transport,
                 )
-            assert (one.service.clients("ws"), one.service.clients("quic")) == ((2, 0) if mode == "ws" else (0, 2))
+            assert (one.service.peers("ws"), one.service.peers("quic")) == ((2, 0) if mode == "ws" else (0, 2))
             alice.tell(OpenOnLink(peer=BOB, generation=1, link=1))
             await alice.hears(RelayedOpened)
             packet = bytes(range(256)) * 5 + bytes(32)
