@@ -150,6 +150,13 @@ class PacketPath:
             peer.initiate_handshake(now)
             self._settle(peer, None, now)
 
+    def renew_handshake(self, key: PublicKey, now: float) -> None:
+        """Begin with this peer as if it had never been met: no session, no cookie, a handshake at once."""
+        peer = self._known(key)
+        if peer is not None:
+            peer.renew_handshake(now)
+            self._settle(peer, None, now)
+
     # --- packets ---
 
     def handle_udp(self, batches: Iterable[UdpBatch], now: float) -> None:
@@ -290,7 +297,7 @@ class PacketPath:
         if peer is None:
             self._count("unknown_static_key")
         elif self._unless_another(peer, sender, 1):
-            response = peer.tunnel.consume_initiation(read, now)
+            response = peer.answer_to(read, via, now)
             if response is not None:  # it may be a replay of before our start: the first packet will roam, not this
                 self._outbox.send(via, [response])
             self._settle(peer, via, now)

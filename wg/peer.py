@@ -13,14 +13,17 @@ from wg.datagrams import DirectVia, Endpoint, Via
 from wg.echo import EchoKind, decode_echo, encode_echo
 from wg.ecn import NOT_ECT, decapsulated
 from wg.inner import checked
-from wg.messages import MessageType
+from wg.messages import Initiation, MessageType
+from wg.noise import ReadInitiation
 from wg.outbox import Outbox
 from wg.paths import Path, PathKind
 from wg.peer_path import PeerPath
 from wg.reports import EchoAnswered, GivenUp, HandshakeCompleted, LocalTraffic, RekeyUnanswered
-from wg.tunnel import HandshakeGivenUp, InitiationUnanswered, SessionProven, Tunnel
+from wg.tunnel import Tunnel
+from wg.tunnel_records import HandshakeGivenUp, InitiationUnanswered, SessionProven
 
 LOCAL_TRAFFIC_INTERVAL_S = 1.0  # between two reports
+COPY_S = 1.0  # from an initiation to its copy by the other path
 MAX_ECHOES = 16  # asked and not answered; the oldest is forgotten
 
 
@@ -37,6 +40,16 @@ class PeerSnapshot(NamedTuple):
     tx_bytes: int
     drops: dict[str, int]  # reason -> packets
     standby: Path | None = None  # what its packets are sent on besides
+    rtt_at: float | None = None  # when rtt_s was measured
+
+
+class Answered(NamedTuple):
+    """The last initiation that was answered."""
+
+    initiation: Initiation
+    by: PathKind
+    response: bytes
+    at: float
 
 
 class Peer:
@@ -50,8 +63,10 @@ class Peer:
         self._is_mine = is_mine
         self._paths: dict[PathKind, PeerPath] = {"direct": PeerPath(key, "direct"), "relayed": PeerPath(key, "relayed")}
         self._in_use: list[PeerPath] = []  # the path that carries packets, then the standby
+        self._answered: Answered | None = None  # None: there is none, or its copy was answered too
         self._echoes: dict[int, float] = {}  # token -> sent at
         self._rtt_s: float | None = None
+        self._rtt_at: float | None = None
         self._handshake_due_at: float | None = None  # unless there is a session by then
         self._local_traffic_at = float("-inf")  # last reported
 
@@ -93,6 +108,11 @@ class Peer:
         initiation = self.tunnel.initiate(now)
         if initiation is not None:
             self.send([initiation], now)
+
+    def renew_handshake(self, now: float) -> None:
+        """Forget the peer's sessions, and what could keep the next one from being made; send an initiation."""
+        self._echoes.clear()
+        self.send(self.tunnel.renew(now), now)
 
     # --- packets out ---
 
@@ -136,6 +156,21 @@ class Peer:
             self._handle_echo(message, via, now)
         self.send(opened.send, now)
 
+    def answer_to(self, read: ReadInitiation, via: Via, now: float) -> bytes | None:
+        """Return the response to an initiation; None: refused.
+
+        A copy that comes by the other path gets the same response, once: the way back may be cut where the first came.
+        """
+        response = self.tunnel.consume_initiation(read, now)
+        if response is not None:
+            self._answered = Answered(read.initiation, via.kind, response, now)
+            return response
+        answered = self._answered
+        if answered is None or answered.by == via.kind or answered.initiation != read.initiation:
+            return None
+        self._answered = None
+        return answered.response if now - answered.at <= COPY_S else None
+
     def roam(self, via: Via) -> None:
         """Follow the peer: something new and authenticated came by `via`.  Which path carries packets stays."""
         if isinstance(via, DirectVia):
@@ -156,7 +191,8 @@ class Peer:
             match event:
                 case SessionProven():
                     assert via is not None, "only a message proves a session"
-                    self._rtt_s = self._rtt_s if event.rtt_s is None else event.rtt_s
+                    if event.rtt_s is not None:
+                        self._rtt_s, self._rtt_at = event.rtt_s, now
                     report = HandshakeCompleted(
                         peer=self.key, path=via.kind, role=event.role, rtt_s=event.rtt_s, generation=via.generation
                     )
@@ -216,6 +252,7 @@ class Peer:
             heard_relayed_at=self._paths["relayed"].heard_at,
             handshake_at=self.tunnel.proven_at,
             rtt_s=self._rtt_s,
+            rtt_at=self._rtt_at,
             rx_bytes=counters.rx_bytes,
             tx_bytes=counters.tx_bytes,
             drops={**self.drops, **{reason: count for reason, count in of_tunnel.items() if count}},
@@ -235,7 +272,7 @@ class Peer:
             case (EchoKind.REQUEST, token):
                 self._send_back(via, self.tunnel.answer(encode_echo(EchoKind.ANSWER, token), now))
             case (EchoKind.ANSWER, token) if token in self._echoes:
-                self._rtt_s = now - self._echoes.pop(token)
+                self._rtt_s, self._rtt_at = now - self._echoes.pop(token), now
                 report = EchoAnswered(
                     peer=self.key, path=via.kind, token=token, rtt_s=self._rtt_s, generation=via.generation
                 )

@@ -10,6 +10,7 @@ from tests.wg.network import GENERATION, LINK, Network, Node, between, relayed
 from wg.datagrams import Endpoint, UdpBatch
 from wg.messages import MessageType, message_type
 from wg.paths import DirectPath
+from wg.peer import COPY_S
 from wg.reports import HandshakeCompleted, PathHeard, PathSilent, RekeyUnanswered
 from wg.tunnel import OTHER_PATH_WAIT
 
@@ -176,6 +177,41 @@ def test_a_new_path_for_a_session_brings_none() -> None:
     a.uses(b, relayed(), handshake_after_s=0.0)
     net.advance(10.0)
     assert times == []
+
+
+def copies(net: Network) -> tuple[Node, Node, list[bytes]]:
+    """Two that never met; `a` has sent an initiation by both paths, and it is on its way."""
+    a, b = net.pair()
+    a.path.set_path(b.key, relayed(), net.now, standby=b.direct, handshake_after_s=0.0)
+    output = a.path.output()
+    (by_relay,), (directly,) = output.relayed, output.udp
+    assert by_relay.payloads == directly.datagrams
+    assert a.told(HandshakeCompleted) == []
+    return a, b, directly.datagrams
+
+
+def test_the_copy_of_an_initiation_by_the_other_path_gets_the_same_response_once() -> None:
+    net = Network()
+    a, b, initiation = copies(net)
+    for _ in range(3):
+        b.path.handle_relayed(a.key, LINK, GENERATION, initiation, net.now)
+        b.path.handle_udp([UdpBatch(a.endpoint, None, 0, initiation)], net.now)
+    output = b.path.output()
+    (by_relay,), (directly,) = output.relayed, output.udp
+    assert by_relay.payloads == directly.datagrams
+    assert len(directly.datagrams) == 1
+    assert message_type(directly.datagrams[0]) is MessageType.RESPONSE
+    a.path.handle_udp([UdpBatch(b.endpoint, None, 0, directly.datagrams)], net.now)  # the relay's is lost
+    net.run()
+    assert [report.path for report in a.told(HandshakeCompleted)] == ["direct"]
+
+
+def test_a_late_copy_is_a_replay() -> None:
+    net = Network()
+    a, b, initiation = copies(net)
+    b.path.handle_relayed(a.key, LINK, GENERATION, initiation, net.now)
+    b.path.handle_udp([UdpBatch(a.endpoint, None, 0, initiation)], net.now + COPY_S + 0.1)
+    assert b.path.output().udp == []
 
 
 # --- what is told ---
