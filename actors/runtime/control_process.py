@@ -22,10 +22,10 @@ from actors.node.peers import Peers
 from actors.node.relays import Relays
 from actors.node.signal import Signal
 from actors.node.signal_link import SignalLink
-from actors.node.status import Status
 from actors.peer.wiring import make_peer
 from actors.runtime import clock
 from actors.runtime.bootstrap import Bootstrap, run_child
+from actors.runtime.operator_log import LoggedStatus
 from actors.runtime.post_office import PostOffice
 from actors.runtime.process_actor import MakePeer, OfficeHost, add_process_actor
 from actors.runtime.signal_link import SignalThread
@@ -57,7 +57,7 @@ class ControlProcess:
             for process, incarnation in told.others.items():
                 office.connect(process, incarnation)
             # Every control process writes its own snapshot; only in control-0 is there something to tell STATUS.
-            office.add(STATUS.actor, Status(told.process), remake=lambda: Status(told.process))
+            office.add(STATUS.actor, LoggedStatus(told.process), remake=lambda: LoggedStatus(told.process))
             if told.process == CONTROL_0:
                 self._add_node()
             add_process_actor(office, ControlHost(office, self._make_peer, self._on_drain, self._started_at))

@@ -196,6 +196,7 @@ def test_with_servers_it_is_connected_to_both_as_an_unprivileged_user() -> None:
             tunnels = wait_until(lambda: one.status("packet")["packet"]["tunnels"], "packet has written of the peer")
             assert [tunnel["peer"][:4] for tunnel in tunnels] == ["Ym9i"]
             assert one.stop() == 0
+        assert "relay link up relay=rel://localhost:33080 role=home" in one.logged()
         assert "Traceback" not in one.logged()
         assert "ModuleNotFoundError" not in one.logged()
 
