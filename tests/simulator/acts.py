@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
-from actors.addresses import CONTROL_0
+from actors.addresses import CONTROL_0, PEERS
 from actors.effects import Address
 from actors.messages.peer import SendOffer
+from actors.messages.process import ResetPeer
 from tests.simulator.agent import Agent
 from tests.simulator.faults import (
     ActorFailed,
@@ -21,6 +22,7 @@ from tests.simulator.faults import (
     MailLost,
     NatChanged,
     OffersForced,
+    PeerReset,
     RelayRestarted,
     ServerApart,
     SignalMangled,
@@ -100,6 +102,8 @@ class Acts:
                 return sim.by_name[fault.agent].lose_mail, none
             case ActorFailed():
                 return lambda: sim.by_name[fault.agent].fail_peer(sim.by_name[fault.peer].key), none
+            case PeerReset():
+                return lambda: self._reset(fault), none
             case OffersForced():
                 return lambda: self._offer(fault, sim.now + fault.for_s), none
             case ClockStepped():
@@ -196,6 +200,10 @@ class Acts:
         else:
             kill()
             agent.run()
+
+    def _reset(self, fault: PeerReset) -> None:
+        agent, peer = self._sim.by_name[fault.agent], self._sim.by_name[fault.peer].key
+        agent.post(PEERS, ResetPeer(peer=peer))
 
     def _offer(self, fault: OffersForced, until: float) -> None:
         sim = self._sim

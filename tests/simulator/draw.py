@@ -17,6 +17,7 @@ from tests.simulator.faults import (
     MailLost,
     NatChanged,
     OffersForced,
+    PeerReset,
     RelayRestarted,
     ServerApart,
     SignalMangled,
@@ -117,7 +118,7 @@ def _fault(rng: Random, at_s: float, names: list[str], relays: int) -> AnyFault:
     agent = rng.choice(names)
     backs: tuple[Literal["same", "flushed", "new address"], ...] = ("same", "flushed", "new address")
     changes: tuple[Literal["flushed", "new address"], ...] = ("flushed", "new address")
-    match rng.randrange(12):
+    match rng.randrange(13):
         case 0:
             return LinkAway(at_s=at_s, for_s=_short(rng), agent=agent, back=rng.choice(backs), lax=rng.random() < 0.5)
         case 1 | 2:
@@ -141,6 +142,8 @@ def _fault(rng: Random, at_s: float, names: list[str], relays: int) -> AnyFault:
         case 10:
             after = rng.randrange(30)
             return Killed(at_s=at_s, agent=agent, process=rng.choice(("control-0", "packet")), after=after)
+        case 11:
+            return PeerReset(at_s=at_s, agent=agent, peer=_other(rng, names, agent))
         case _:
             return _harmless(rng, at_s, names)
 

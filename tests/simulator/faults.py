@@ -117,6 +117,13 @@ class ActorFailed(Fault, frozen=True, kw_only=True):
     peer: str
 
 
+class PeerReset(Fault, frozen=True, kw_only=True):
+    """The operator has a peer recovered (`homing reset`)."""
+
+    agent: str
+    peer: str
+
+
 class OffersForced(Fault, frozen=True, kw_only=True):
     """Offers go out for no reason, from all to all."""
 
@@ -145,6 +152,7 @@ AnyFault = (
     | Hung
     | MailLost
     | ActorFailed
+    | PeerReset
     | OffersForced
     | ClockStepped
 )

@@ -10,16 +10,12 @@ from actors.effects import Address
 from actors.messages.node import LinkRetryDue
 from actors.messages.peer import (
     IceDue,
-    LocalIceChanged,
     OfferDue,
     OpenDue,
-    RelayEvidence,
-    RelayReady,
-    RelayTurnDone,
     ReopenDue,
     WatchDue,
 )
-from actors.messages.process import PeerSettings, StartPeer
+from tests.simulator.rules import broken_rules
 
 if TYPE_CHECKING:
     from tests.simulator.run import Run
@@ -151,40 +147,9 @@ def exits(run: "Run") -> list[str]:
     return problems
 
 
-def stale(run: "Run") -> list[str]:
-    """What there is evidence against is not reused (recovery R3)."""
-    problems, against = [], dict[tuple[str, str], float]()
-    for record in run.sim.log:
-        handled = record.handled
-        match handled.message:
-            case RelayEvidence(peer=peer, generation=generation):
-                state = handled.before
-                if type(state).__name__ == "Open" and generation in (0, getattr(state, "generation", None)):
-                    against[record.node, peer] = handled.at
-            case RelayReady(peer=peer) | StartPeer(settings=PeerSettings(peer=peer)):  # another, or made anew
-                against.pop((record.node, peer), None)
-            case RelayTurnDone(peer=peer, outcome="reused") if (record.node, peer) in against:
-                since_s = handled.at - against[record.node, peer]
-                problems.append(f"{record.node} reused a relayed connection {since_s:.3f} s after evidence against it")
-            case _:
-                pass
-    return problems
+def kept_rules(run: "Run") -> list[str]:
+    """Each rule of recovery.md section 1 that shows in the mail was kept."""
+    return broken_rules(run.sim.log, run.begun_at)
 
 
-def rotated(run: "Run") -> list[str]:
-    """An ICE session that came to its end is never offered again (recovery R6)."""
-    problems, used = [], dict[tuple[str, str], list[bytes | None]]()
-    for record in run.sim.log:
-        match record.handled.message:
-            case LocalIceChanged(peer=peer, session=session) if session is not None:
-                sessions = used.setdefault((record.node, peer), [])
-                if session in sessions[:-1]:
-                    problems.append(f"{record.node} offers an ICE session again that had ended")
-                if session not in sessions:
-                    sessions.append(session)
-            case _:
-                pass
-    return problems
-
-
-CHECKS: tuple[Check, ...] = (recovered, outage, mailboxes, budget, settled, watched, exits, stale, rotated)
+CHECKS: tuple[Check, ...] = (recovered, outage, mailboxes, budget, settled, watched, exits, kept_rules)
