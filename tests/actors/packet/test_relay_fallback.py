@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.addresses import CONTROL_0
 from actors.messages.packet import (
@@ -21,7 +23,16 @@ from tests.actors.packet.test_relay_links import ALICE, BOB, CREDENTIALS, INSTAN
 from transport.relay.choice import NOT_TRUSTED, Mode, Transports
 from transport.relay.client import AUTH_RESPONSE_TIMEOUT_S
 from transport.relay.fallback import FIRST_S
-from transport.relay.frames import Auth, AuthResponse, Close, HealthCheck, PeersOnline, SubscribePeerState, peer_id
+from transport.relay.frames import (
+    Auth,
+    AuthResponse,
+    Close,
+    FromServer,
+    HealthCheck,
+    PeersOnline,
+    SubscribePeerState,
+    peer_id,
+)
 from transport.relay.race import Transport, Won
 
 URL, IP = "rels://relay.example:443", "192.0.2.1"
@@ -272,3 +283,99 @@ def test_subscriptions_are_made_anew_after_the_fallback() -> None:
     hub.connected(1, Won("ws"))
     hub.hears(1, AuthResponse(INSTANCE))
     assert SubscribePeerState((peer_id(BOB),)) in hub.asked()
+
+
+# --- anything a driver and a server may do ---
+
+
+SAID: dict[str, FromServer] = {
+    "answer": AuthResponse(INSTANCE),
+    "nonsense": PeersOnline((peer_id(BOB),)),
+    "close": Close(),
+}
+
+
+class Sockets:
+    """A driver's side of every link, held to what it was asked."""
+
+    def __init__(self, hub: QuicHub) -> None:
+        self.hub = hub
+        self.dialling: dict[int, tuple[Transport, ...]] = {}
+        self.up: dict[int, Transport] = {}
+        self.told: list[msgspec.Struct] = []
+
+    def hear(self, told: list[msgspec.Struct]) -> None:
+        """Check what the control side is told, and do what is asked."""
+        for message in told:
+            if isinstance(message, LinkOpened):
+                assert self.up[message.link] == message.transport
+                assert message.transport == "ws" or not message.quic_fault
+        self.told += told
+        for request in self.hub.links.requests():
+            match request:
+                case Dial(link=link, transports=transports):
+                    assert link not in self.dialling  # one at a time: the one before was aborted
+                    assert link not in self.up
+                    assert transports
+                    self.dialling[link] = transports
+                case Abort(link=link):
+                    self.dialling.pop(link, None)
+                    self.up.pop(link, None)
+
+    def connect(self, link: int, prefer_quic: bool, fault: str) -> None:
+        transports = self.dialling.pop(link)
+        carrier: Transport = "quic" if transports == ("quic",) or (prefer_quic and "quic" in transports) else "ws"
+        self.up[link] = carrier
+        both = len(transports) == 2
+        won = Won(carrier, quic_fault=fault if both and carrier == "ws" else "", quic_late=fault == "late")
+        self.hear(mail(self.hub.links.connected(link, IP, self.hub.now, won)))
+
+    def end(self, link: int, *, too_narrow: bool) -> None:
+        carrier = self.up.pop(link, None)
+        self.dialling.pop(link, None)
+        self.hear(self.hub.lost(link, "it ended", too_narrow=too_narrow and carrier == "quic"))
+
+
+@given(
+    st.sampled_from(("auto", "quic", "ws")),
+    st.lists(
+        st.tuples(
+            st.sampled_from(("open", "connect", "answer", "nonsense", "close", "end", "narrow", "wait", "abort")),
+            st.integers(0, 2),
+            st.booleans(),
+            st.sampled_from(("", "refused", "late")),
+        ),
+        max_size=40,
+    ),
+)
+def test_whatever_drivers_and_servers_do_every_link_ends_once_and_one_dial_runs_at_a_time(
+    mode: Mode, steps: list[tuple[str, int, bool, str]]
+) -> None:
+    hub = QuicHub(mode)
+    sockets, opened = Sockets(hub), 0
+    for step, which, yes, fault in steps:
+        ready = sorted(sockets.dialling if step == "connect" else {**sockets.dialling, **sockets.up})
+        link = ready[which % len(ready)] if ready else 0
+        if step == "open":
+            opened += 1
+            sockets.hear(hub.tell(OpenLink(link=opened, url=(URL, f"{URL}1")[which % 2])))
+        elif step == "wait":
+            for _ in range(which + 1):
+                sockets.hear(hub.passes(1.5))
+        elif not link:
+            continue
+        elif step == "connect":
+            sockets.connect(link, yes, fault)
+        elif step == "abort":
+            sockets.hear(hub.tell(CloseLink(link=link)))
+        elif step in {"end", "narrow"}:
+            sockets.end(link, too_narrow=step == "narrow")
+        elif link in sockets.up:
+            sockets.hear(hub.hears(link, SAID[step]))
+    while hub.links.next_timeout() is not None:
+        sockets.hear(hub.passes(5.0))
+    ended = [message.link for message in sockets.told if isinstance(message, LinkClosed)]
+    assert sorted(ended) == list(range(1, opened + 1))
+    logged_in = [message.link for message in sockets.told if isinstance(message, LinkOpened)]
+    assert len(logged_in) == len(set(logged_in))
+    assert (sockets.dialling, sockets.up) == ({}, {})
