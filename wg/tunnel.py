@@ -9,7 +9,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import compress
 from operator import not_
 from typing import Protocol
@@ -22,7 +21,14 @@ from wg.keypair import NEVER, Keypair, Keypairs, Role
 from wg.messages import Buffer, CookieReply, Response
 from wg.noise import Initiated, LocalStatic, ReadInitiation, RemoteStatic
 from wg.timers import Reminder, Timers
-from wg.tunnel_records import Decapsulated, TunnelCounters
+from wg.tunnel_records import (
+    Decapsulated,
+    HandshakeGivenUp,
+    InitiationUnanswered,
+    SessionProven,
+    TunnelCounters,
+    TunnelEvent,
+)
 
 
 class Indices(Protocol):
@@ -36,29 +42,6 @@ class Indices(Protocol):
 
 
 OTHER_PATH_WAIT = 1.0  # s from an initiation on one path to the next on another; a response takes less where it works
-
-
-@dataclass(frozen=True, slots=True)
-class SessionProven:
-    """A new keypair is proven: as initiator by the response, as responder by the first transport data."""
-
-    role: Role
-    rtt_s: float | None  # initiation to response; None for the responder
-
-
-@dataclass(frozen=True, slots=True)
-class InitiationUnanswered:
-    """An initiation went unanswered for REKEY_TIMEOUT, and another was sent."""
-
-    attempts: int  # initiations sent since the last answer, giving up, or change or loss of the path
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeGivenUp:
-    """REKEY_ATTEMPT_TIME went by without an answer; initiations stop until there is something to send."""
-
-
-TunnelEvent = SessionProven | InitiationUnanswered | HandshakeGivenUp
 
 
 class Tunnel:

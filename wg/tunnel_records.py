@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from wg.keypair import Role
+
 
 @dataclass(slots=True)
 class Decapsulated:
@@ -26,3 +28,26 @@ class TunnelCounters:
     initiations_refused: int = 0  # replayed timestamps, floods, wrong keys
     responses_refused: int = 0  # to no initiation of ours, or wrong keys (preshared key among them)
     cookies_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionProven:
+    """A new keypair is proven: as initiator by the response, as responder by the first transport data."""
+
+    role: Role
+    rtt_s: float | None  # initiation to response; None for the responder
+
+
+@dataclass(frozen=True, slots=True)
+class InitiationUnanswered:
+    """An initiation went unanswered for REKEY_TIMEOUT, and another was sent."""
+
+    attempts: int  # initiations sent since the last answer, giving up, or change or loss of the path
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeGivenUp:
+    """REKEY_ATTEMPT_TIME went by without an answer; initiations stop until there is something to send."""
+
+
+TunnelEvent = SessionProven | InitiationUnanswered | HandshakeGivenUp

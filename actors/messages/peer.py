@@ -29,6 +29,7 @@ class RelayTurn(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn"):
     relay_ip: str | None
     remote_generation: int = 0  # the remote's relayed connection to us; 0: none, or foreign
     ours: bool = False
+    relay_urls: tuple[str, ...] = ()  # servers that a remote of ours reaches now
 
 
 class RelayTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn_done"):
@@ -96,6 +97,7 @@ class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_re
 
     peer: PublicKey
     generation: int
+    url: str | None = None  # where we meet, if not at our home
 
 
 HomeRelayChanged = node.HomeRelayChanged

@@ -18,6 +18,7 @@ from actors.messages.packet import (
     InitiateHandshake,
     ProbePath,
     RemovePeer,
+    RenewHandshake,
     SetPath,
     TunnelsInbox,
     TunnelSnapshot,
@@ -84,6 +85,8 @@ class Tunnels:
                 self._path.probe(message.peer, message.path, message.token, now)
             case InitiateHandshake():
                 self._path.initiate_handshake(message.peer, now)
+            case RenewHandshake():
+                self._path.renew_handshake(message.peer, now)
             case TunnelsSnapshotWanted():
                 return [PEERS.send(self._snapshot()), *self._told()]
             case _:
@@ -136,6 +139,7 @@ class Tunnels:
                 heard_relayed_at=peer.heard_relayed_at,
                 handshake_at=peer.handshake_at,
                 rtt_s=peer.rtt_s,
+                rtt_at=peer.rtt_at,
                 rx_bytes=peer.rx_bytes,
                 tx_bytes=peer.tx_bytes,
                 drops=peer.drops,

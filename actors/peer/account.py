@@ -1,10 +1,11 @@
-"""What the operator is told of one peer: how it stands, why it is no better, what was recovered from."""
+"""What the operator is told of one peer: how it stands, why it is no better, what was recovered from and how."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from actors.messages.peer import IceLost, RemoteKnown
 from actors.messages.status import PeerStatus
+from actors.peer.recovery import Recovery
 from actors.peer.ways import Choice, Direct, Way
 from config.keys import PublicKey
 from wg.paths import PathKind
@@ -31,14 +32,11 @@ class Outage:
 class Account:
     """Keeps what goes into the peer's status."""
 
-    def __init__(self, peer: PublicKey, name: str, *, ice: bool, ours: bool | None) -> None:
-        self._peer, self._name, self._ice = peer, name, ice
+    def __init__(self, peer: PublicKey, name: str, recovery: Recovery, *, ice: bool, ours: bool | None) -> None:
+        self._peer, self._name, self._recovery, self._ice = peer, name, recovery, ice
         self._ours, self._remote_ice = ours, True
         self._not_found = ""  # why the last search for a direct path came to nothing
         self._tried: tuple[str, ...] = ()
-        self._recoveries = 0
-        self._last_recovery_s: float | None = None
-        self._last_recovery_cause = ""
         self._told: PeerStatus | None = None
         self.hindrances = {"offers": "", "server": "", "relay": ""}
         self.remote_idle = False
@@ -51,16 +49,11 @@ class Account:
         """Take note of how a search for a direct path, or the direct path itself, ended."""
         self._not_found, self._tried = lost.reason, lost.tried
 
-    def recovered(self, outage: Outage, proven_at: float) -> None:
-        """Count an outage that is over."""
-        self._recoveries += 1
-        self._last_recovery_s = max(proven_at - outage.noticed_at, 0.0)
-        self._last_recovery_cause = outage.cause
-
     def news(self, label: Label, reason: str, choice: Choice, proven: Way | None, now: float) -> PeerStatus | None:
         """Return the peer's status, if what was told before is not true any more."""
         shown = proven or choice.in_use
         direct = isinstance(shown, Direct)
+        recovery, quarantine = self._recovery, self._recovery.budget.quarantine(now)
         relayed_at = next((way.url for way in choice.ways() if not isinstance(way, Direct)), None)
         status = PeerStatus(
             peer=self._peer,
@@ -72,9 +65,17 @@ class Account:
             tried=() if direct else self._tried,
             ours=self._ours,
             since_at=self._told.since_at if self._told is not None and self._told.state == label else now,
-            recoveries=self._recoveries,
-            last_recovery_s=self._last_recovery_s,
-            last_recovery_cause=self._last_recovery_cause,
+            recoveries=recovery.count,
+            last_recovery_s=recovery.last_s,
+            last_recovery_cause=recovery.last_words,
+            recovered=recovery.by_cause(),
+            rungs={rung: count for rung, count in recovery.ladder.counts.items() if count},
+            disruptions=recovery.budget.disruptions,
+            budget_left=recovery.budget.left(now),
+            quarantined_at=quarantine.since_at if quarantine is not None else None,
+            quarantined_until=quarantine.until if quarantine is not None else None,
+            quarantined_for=quarantine.reason if quarantine is not None else "",
+            resets=recovery.resets,
         )
         if status == self._told:
             return None

@@ -13,13 +13,13 @@ shown as connected: then at least one of the ways that packets take is proven (R
 last way is gone, after the evidence, the close and the rotation (R6).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, assert_never
 
 from actors.addresses import PACKET, PEERS, STATUS, TUNNELS, PeerAddresses
 from actors.effects import Cancel, Effect, Later
 from actors.messages.node import PeerStarted
-from actors.messages.packet import SetPath
+from actors.messages.packet import RenewHandshake, SetPath
 from actors.messages.peer import (
     ConnInbox,
     DirectDue,
@@ -27,77 +27,35 @@ from actors.messages.peer import (
     IceDoubtful,
     IceLost,
     IceReady,
+    MeetElsewhere,
     PathDead,
     PathDoubtful,
     PathHindered,
     PathLost,
     PathProven,
     PathReady,
+    PeerQuarantined,
     ProveNow,
+    RelayEvidence,
     RelayLost,
     RelayReady,
     RemoteIdle,
     RemoteKnown,
+    ResetPeer,
     WatchPath,
 )
 from actors.messages.process import ProcessRestarted
+from actors.messages.recoveries import Rung
 from actors.peer.account import NO_PROOF_YET, Account, Label, Outage
+from actors.peer.budget import Quarantine
+from actors.peer.conn_states import Doubtful, Failed, Held, Pathless, Proven, State, Unproven
+from actors.peer.recovery import Recovery
 from actors.peer.ways import Choice, Direct, Relay, Standing, Way, Ways
 from config.keys import PublicKey
 from wg.paths import Path, PathKind
 
 OTHERS_HANDSHAKE_S = 0.5  # who is not the controller leaves it this long to initiate the handshake
 OTHERS_DIRECT_S = 5.0  # and a foreign one this long to come over a new direct path (signal spec 5.11)
-
-
-@dataclass(frozen=True, slots=True)
-class Pathless:
-    """There is no way; the guard, the relay worker and the ICE worker are at it."""
-
-    outage: Outage | None  # None: no way was ever proven
-
-
-@dataclass(frozen=True, slots=True)
-class Unproven:
-    """Packets go here, and nothing authenticated has come back yet; the watcher bounds it."""
-
-    ways: Ways
-    outage: Outage | None
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """A way that packets take works."""
-
-    ways: Ways
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Probes went unanswered; the watcher proves a way, or declares it dead."""
-
-    ways: Ways
-    outage: Outage
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The watcher declared every way dead; the workers close them."""
-
-    ways: Ways
-    outage: Outage | None
-
-
-State = Pathless | Unproven | Proven | Doubtful | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the packet process held when the control process started: the ways, and where packets went."""
-
-    ways: Ways
-    path: Path | None
-    standby: Path | None = None
 
 
 class Conn:
@@ -123,7 +81,9 @@ class Conn:
         self._peer, self._to, self._first_generation = peer, addresses, first_generation
         self._controller, self._ours = controller, ours
         self._handshake_after_s = 0.0 if controller else OTHERS_HANDSHAKE_S
-        self._account = Account(peer, name, ice=ice, ours=ours)
+        self._recovery = Recovery()
+        self._account = Account(peer, name, self._recovery, ice=ice, ours=ours)
+        self._quarantine: Quarantine | None = None  # as the guard was told
         self._paths: tuple[Path | None, Path | None] = (None, None)  # as the packet process was told
         self._watched = WatchPath(peer=peer, path=None)  # as the watcher was told
         self._guarded: PathReady | None = None  # as the guard was told; None: that there is none, or nothing
@@ -157,7 +117,7 @@ class Conn:
             case PathDoubtful():
                 return self._on_doubtful(message, now)
             case PathDead():
-                return self._stand(message.path, message.generation, "dead", message.reason, now)
+                return self._on_dead(message, now)
             case DirectDue():
                 return self._on_direct_due(now)
             case PathHindered():
@@ -172,6 +132,8 @@ class Conn:
                 return self._settle(self._ways(), "", now)
             case ProcessRestarted():
                 return self._on_restarted(message, now)
+            case ResetPeer():
+                return self._on_reset(message)
             case _:
                 assert_never(message)
 
@@ -189,6 +151,8 @@ class Conn:
         ways = self._ways()
         if ways.relay is None or ways.relay.generation != lost.generation:
             return []  # lost with the packet process already
+        if ways.relay.standing != "dead":
+            self._recovery.failed("relay")
         return self._settle(replace(ways, relay=None), lost.reason, now)
 
     def _on_ice_ready(self, ready: IceReady, now: float) -> list[Effect]:
@@ -203,15 +167,20 @@ class Conn:
         return [*timer, *self._settle(replace(ways, direct=direct), "", now)]
 
     def _on_ice_doubtful(self, doubtful: IceDoubtful, now: float) -> list[Effect]:
+        self._recovery.failed("ice")
         stood = self._stand("direct", doubtful.generation, "doubtful", doubtful.reason, now)
         return [*stood, self._to.wg_watcher.send(ProveNow(peer=self._peer, reason=doubtful.reason))]
 
     def _on_ice_lost(self, lost: IceLost, now: float) -> list[Effect]:
         ways = self._ways()
         self._account.lost(lost)
-        if ways.direct is not None and ways.direct.generation == lost.generation:
+        rung: Rung | None = None
+        if (direct := ways.direct) is not None and direct.generation == lost.generation:
             ways = replace(ways, direct=None)
-        return [Cancel(DirectDue), *self._settle(ways, lost.reason, now)]
+            if direct.standing != "dead":
+                proven = _is_proven(ways.relay)
+                rung = self._recovery.given_up(direct, lost.reason, now, cause="ice", proven=proven)
+        return [Cancel(DirectDue), *self._climb(rung), *self._settle(ways, lost.reason, now)]
 
     def _on_direct_due(self, now: float) -> list[Effect]:
         ways = self._ways()
@@ -223,22 +192,56 @@ class Conn:
         if restarted.process != PACKET or self._ways() == Ways():
             return []  # nothing of ours was in it
         self._paths = (None, None)
+        self._recovery.failed("packet_restarted")
         return [Cancel(DirectDue), *self._settle(Ways(), "the packet process was restarted", now)]
+
+    def _on_reset(self, reset: ResetPeer) -> list[Effect]:
+        """Begin anew with this peer: its session, its relayed connection, its handshake, its offers."""
+        self._recovery.reset()
+        why = "reset by hand"
+        return [
+            self._to.ice_worker.send(Distress(peer=self._peer, path="direct", reason=why)),
+            self._to.relay_worker.send(RelayEvidence(peer=self._peer, generation=0, reason=why)),
+            TUNNELS.send(RenewHandshake(peer=self._peer)),
+            self._to.guard.send(reset),
+        ]
 
     # --- how they stand ---
 
     def _on_proven(self, proven: PathProven, now: float) -> list[Effect]:
         self._proven_at = proven.heard_at
+        if (way := self._way(proven.path)) is not None and way.generation == proven.generation:
+            self._recovery.proven(proven.path, proven.generation, proven.heard_at)
         return self._stand(proven.path, proven.generation, "proven", "", now)
 
     def _on_doubtful(self, doubtful: PathDoubtful, now: float) -> list[Effect]:
         way = self._way(doubtful.path)
+        if way is not None and way.generation == doubtful.generation:
+            self._recovery.doubted(way, now)
         if doubtful.path == "relayed" or self._ours is True or way is None or way.generation != doubtful.generation:
             return self._stand(doubtful.path, doubtful.generation, "doubtful", doubtful.reason, now)
         # Towards a foreign peer one path at a time: on doubt the relay, and a new session (recovery R9).
         distress = Distress(peer=self._peer, path="direct", generation=doubtful.generation, reason=doubtful.reason)
-        stood = self._stand("direct", doubtful.generation, "dead", doubtful.reason, now)
+        dead = PathDead(peer=self._peer, path="direct", generation=doubtful.generation, reason=doubtful.reason)
+        stood = self._on_dead(dead, now)
         return [self._to.ice_worker.send(distress), *stood]
+
+    def _on_dead(self, dead: PathDead, now: float) -> list[Effect]:
+        ways, way, rung = self._ways(), self._way(dead.path), None
+        if way is not None and way.generation == dead.generation and way.standing != "dead":
+            other = ways.direct if dead.path == "relayed" else ways.relay
+            rung = self._recovery.given_up(way, dead.reason, now, proven=_is_proven(other))
+        return [*self._climb(rung), *self._stand(dead.path, dead.generation, "dead", dead.reason, now)]
+
+    def _climb(self, rung: Rung | None) -> list[Effect]:
+        """Do what is on this rung, where no other actor does it by itself (recovery R11)."""
+        match rung:
+            case "other_relay":
+                return [self._to.relay_worker.send(MeetElsewhere(peer=self._peer))]
+            case "handshake":
+                return [TUNNELS.send(RenewHandshake(peer=self._peer))]
+            case _:
+                return []
 
     def _stand(self, kind: PathKind, generation: int, standing: Standing, reason: str, now: float) -> list[Effect]:
         ways, way = self._ways(), self._way(kind)
@@ -264,14 +267,20 @@ class Conn:
             choice = ways.choose(ours=self._ours is True)
         self.state = self._state_of(ways, choice, cause, now)
         self._choice = choice
+        if isinstance(in_use, Relay) and ways.direct is not None and ways.direct.standing in ("doubtful", "dead"):
+            self._recovery.ladder.note("warm_relay")
         lost = isinstance(self.state, Pathless) and not isinstance(before, Pathless)
-        return [*self._direct_packets(choice), *self._tell_guard(choice, cause, lost=lost), *self._tell_status(now)]
+        return [
+            *self._direct_packets(choice),
+            *self._tell_guard(choice, cause, now, lost=lost),
+            *self._tell_status(now),
+        ]
 
     def _state_of(self, ways: Ways, choice: Choice, cause: str, now: float) -> State:
         outage, proven = self._outage(cause, now), choice.proven()
         if proven is not None:
             if outage is not None and not isinstance(self.state, Proven) and outage.missing != _name(proven):
-                self._account.recovered(outage, self._proven_at)
+                self._recovery.recovered(outage.cause, max(self._proven_at - outage.noticed_at, 0.0))
             return Proven(ways)
         standings = {way.standing: way for way in choice.carrying()}
         if (doubtful := standings.get("doubtful")) is not None:
@@ -314,19 +323,27 @@ class Conn:
             effects.append(self._to.wg_watcher.send(watched))
         return effects
 
-    def _tell_guard(self, choice: Choice, cause: str, *, lost: bool) -> list[Effect]:
+    def _tell_guard(self, choice: Choice, cause: str, now: float, *, lost: bool) -> list[Effect]:
         if lost:
-            self._guarded = None
-            return [self._to.guard.send(PathLost(peer=self._peer, reason=cause))]
+            self._guarded, self._quarantine = None, None
+            return [self._to.guard.send(PathLost(peer=self._peer, reason=cause)), *self._tell_quarantine(now)]
         proven, relay = choice.proven(), self._ways().relay
         if proven is None:
-            return []
+            return self._tell_quarantine(now)
         standby = isinstance(proven, Direct) and relay is not None and relay.standing != "dead"
         ready = PathReady(peer=self._peer, path=proven.kind, standby=standby)
         if ready == self._guarded:
             return []
         self._guarded = ready
         return [self._to.guard.send(ready)]
+
+    def _tell_quarantine(self, now: float) -> list[Effect]:
+        quarantine = self._recovery.budget.quarantine(now)
+        if quarantine is None or quarantine == self._quarantine:
+            return []
+        self._quarantine = quarantine
+        quarantined = PeerQuarantined(peer=self._peer, until=quarantine.until, reason=quarantine.reason)
+        return [self._to.guard.send(quarantined)]
 
     def _tell_status(self, now: float) -> list[Effect]:
         label: Label
@@ -353,6 +370,10 @@ class Conn:
 
     def _way(self, kind: PathKind) -> Way | None:
         return self._ways().relay if kind == "relayed" else self._ways().direct
+
+
+def _is_proven(way: Way | None) -> bool:
+    return way is not None and way.standing == "proven"
 
 
 def _name(way: Way) -> tuple[PathKind, int]:

@@ -116,6 +116,7 @@ class OfferListener:
         self._ice: IceCredentials | None = None
         self._session: SessionId | None = None
         self._relay_generation = 0
+        self._relay_url: str | None = None  # where we meet, if not at our home
         self._remote: RemoteKnown | None = None
         self._unanswered = 0  # offers sent since the remote last said something
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
@@ -153,7 +154,7 @@ class OfferListener:
                 self._ice, self._session = message.ice, message.session
                 return []
             case LocalRelayChanged():
-                self._relay_generation = message.generation
+                self._relay_generation, self._relay_url = message.generation, message.url
                 return []
             case HomeRelayChanged():
                 return self._on_home_changed(message)
@@ -210,6 +211,7 @@ class OfferListener:
                 relay_ip=description.relay_ip,
                 remote_generation=homing.relay_generation if homing is not None else 0,
                 ours=homing is not None,
+                relay_urls=homing.relay_urls if homing is not None else (),
             )
         )
         ice_turn = self.ice_turns.offer(
@@ -277,11 +279,12 @@ class OfferListener:
 
     def _post(self, kind: Literal["offer", "answer"], answers: Description | None) -> Effect:
         theirs = answers.homing if answers is not None else None
+        home, elsewhere = self._home, self._relay_url
         homing = HomingFields(
             offer_id=self._next_offer_id,
             acknowledges=theirs.offer_id if theirs is not None else 0,
             relay_generation=self._relay_generation,
-            relay_urls=(self._home.url,) if self._home.url is not None else (),
+            relay_urls=tuple(url for url in (home.url, elsewhere) if url is not None),
         )
         self._next_offer_id += 1
         description = Description(
@@ -289,8 +292,8 @@ class OfferListener:
             session=self._session,
             listen_port=self._listen_port,
             version=self._version,
-            relay_url=self._home.url,
-            relay_ip=self._home.server_ip,
+            relay_url=elsewhere or home.url,
+            relay_ip=home.server_ip if elsewhere is None else None,
             homing=homing,
         )
         return SIGNAL.send(PostDescription(peer=self._peer, kind=kind, description=description))

@@ -16,9 +16,11 @@ Two generations: each opening has a number of its own, greater than any before. 
 opening made on our own evidence.  What we reopened because the remote reopened keeps the number that the remote knows,
 else each of two peers would take the other's reopening for news, for ever (R6 says the same of ICE sessions).  And a
 connection that was reopened on our own evidence takes whatever number the remote names next for granted.
+
+Where nobody comes to the server, or nothing over it, the controller goes on to another (meeting.py), and says so.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import ClassVar, Literal, assert_never
 
@@ -29,6 +31,7 @@ from actors.messages.packet import RelayedClosed, RelayedCloseDone, RelayedFaile
 from actors.messages.peer import (
     Distress,
     LocalRelayChanged,
+    MeetElsewhere,
     OpenDue,
     PathHindered,
     ProveNow,
@@ -40,8 +43,11 @@ from actors.messages.peer import (
     RelayWorkerInbox,
     RemoteIdle,
     ReopenDue,
+    SendOffer,
 )
 from actors.messages.process import ProcessRestarted
+from actors.peer.meeting import Meeting
+from actors.peer.relay_states import Closed, Closing, Open, Opening
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
@@ -50,48 +56,12 @@ CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and th
 FIRST_REOPEN_S = 1.0  # from one failed opening's start to the next; doubles
 LONGEST_REOPEN_S = 5.0  # an opening costs two messages, and one that waits for the remote takes 30 s by itself
 LEAST_REOPEN_S = 0.2
+HOMELESS_S = 2.0  # that our own relay may be away before we meet at the remote's
 JITTER = 0.2
 
 REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
 
 Outcome = Literal["opened", "reused", "failed", "unavailable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """There is no connection.  ReopenDue is set if an offer says where one could be."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Asked for; OpenDue is set."""
-
-    generation: int
-    url: str
-    since_at: float
-    turn: int | None  # in hand; None: ended, and the opening goes on
-    against: int  # the remote's generation that it answers; 0: the next one named
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Packets may flow.  There is no evidence against it: with evidence, it is Closing."""
-
-    generation: int
-    url: str
-    against: int
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """The close is on its way; OpenDue is set."""
-
-    generation: int  # 0: of whatever entry there is
-    turn: int | None  # in hand, for the opening that follows
-    lost: str | None  # why an open connection was closed; None: it never was open
-    distress: bool  # the evidence was our own
 
 
 class RelayWorker:
@@ -111,16 +81,20 @@ class RelayWorker:
         resumed: tuple[int, str] | None = None,
     ) -> None:
         self._peer, self._to, self._controller, self._rng = peer, addresses, controller, rng
-        self._next_generation, self._home_url = first_generation, home_url
+        self._next_generation = first_generation
         self._latest: RelayTurn | None = None  # the newest offer, kept for the openings that nobody asks for
         self._evidence: str | None = None  # against an entry that we hold no handle of
         self._failures = 0  # openings in a row
         self._told_generation: int | None = None  # the one that offers name; None: the next opening's
         self._own_evidence = False  # the next opening is made on it
+        self.moves = 0  # to another relay server
         self.state: Closed | Opening | Open | Closing = Closed("no offer or answer from the remote yet")
+        url = resumed[1] if resumed is not None else None
+        self.meeting = Meeting(controller=controller, home_url=home_url, url=url)
         if resumed is not None:
             generation, url = resumed
             self._latest = RelayTurn(peer=peer, turn=0, relay_url=url, relay_ip=None)
+            self.meeting.learn(self._latest)
             self._told_generation = 0  # which one offers named is not known any more
             self.state = Open(generation, url, against=0)
 
@@ -131,6 +105,8 @@ class RelayWorker:
                 return self._on_turn(message, now)
             case RelayEvidence():
                 return self._on_evidence(message, now)
+            case MeetElsewhere():
+                return self._on_meet_elsewhere(now)
             case RemoteIdle():
                 return self._on_remote_idle(now)
             case HomeRelayChanged():
@@ -151,14 +127,21 @@ class RelayWorker:
                 return self._on_open_due(now)
             case ReopenDue():
                 assert isinstance(self.state, Closed), self.state
-                return self._open(None, now)
+                moved = self._move_on() if self.meeting.url() is None else []
+                return [*moved, *self._open(None, now)]
             case _:
                 assert_never(message)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was done about relays that lead nowhere."""
+        return {"moves": self.moves}
 
     # --- offers ---
 
     def _on_turn(self, turn: RelayTurn, now: float) -> list[Effect]:
         self._latest = turn
+        self.meeting.learn(turn)
         state = self.state
         match state:
             case Closed():
@@ -174,13 +157,13 @@ class RelayWorker:
                 assert_never(state)
 
     def _join(self, state: Opening, turn: RelayTurn, now: float) -> list[Effect]:
-        if self._server_for(turn) not in (None, state.url):
+        if self.meeting.url() not in (None, state.url):
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
         return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
 
     def _reuse(self, state: Open, turn: RelayTurn, now: float) -> list[Effect]:
-        url = self._server_for(turn)
+        url = self.meeting.url()
         if url not in (None, state.url):
             lost = f"the pair moves from relay {state.url} to {url}"
             return self._close(state.generation, turn=turn.turn, lost=lost, distress=False, now=now)
@@ -192,13 +175,13 @@ class RelayWorker:
         return [*self._end(turn.turn, "reused"), self._to.wg_watcher.send(prove)]
 
     def _on_home_changed(self, url: str | None, now: float) -> list[Effect]:
-        self._home_url = url
+        self.meeting.home_url = url
         state = self.state
         match state:
             case Closed():
-                return self._open(None, now) if self._controller and self._url() is not None else []
+                return self._open(None, now) if self._controller and self.meeting.url() is not None else []
             case Opening():
-                if self._url() in (None, state.url):
+                if self.meeting.url() in (None, state.url):
                     return []
                 return self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
             case Open() | Closing():
@@ -208,6 +191,7 @@ class RelayWorker:
 
     def _on_remote_idle(self, now: float) -> list[Effect]:
         self._latest = None
+        self.meeting.learn(None)
         state, lost = self.state, "the remote went idle"
         match state:
             case Closed():
@@ -246,6 +230,15 @@ class RelayWorker:
             case _:
                 assert_never(state)
 
+    def _on_meet_elsewhere(self, now: float) -> list[Effect]:
+        state = self.state
+        if isinstance(state, Open):
+            return []  # another connection than the one that nothing came over
+        moved = self._move_on()
+        if not moved or not isinstance(state, Opening):
+            return moved  # what is opened next is opened there
+        return [*moved, *self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)]
+
     def _on_closed(self, closed: RelayedClosed, now: float) -> list[Effect]:
         state = self.state
         if not isinstance(state, Open) or state.generation != closed.generation:
@@ -283,7 +276,7 @@ class RelayWorker:
         ready = RelayReady(peer=self._peer, generation=state.generation, link=opened.link, url=state.url)
         return [
             Cancel(OpenDue),
-            self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=self._told_generation)),
+            self._to.offer_listener.send(self._named(self._told_generation)),
             self._hindered(""),
             self._to.conn.send(ready),
             *self._end(state.turn, "opened"),
@@ -313,11 +306,11 @@ class RelayWorker:
             case Opening(turn=int() as turn) if now < state.since_at + OPEN_S:
                 self.state = replace(state, turn=None)
                 reason = f"the remote has not come to relay {state.url} yet"
-                return [
-                    Later(state.since_at + OPEN_S, OpenDue()),
-                    self._hindered(reason),
-                    *self._end(turn, "failed", reason),
-                ]
+                told = [self._hindered(reason), *self._end(turn, "failed", reason)]
+                if moved := self._move_on():
+                    close = self._close(state.generation, turn=None, lost=None, distress=False, now=now)
+                    return [*told, *moved, *close]
+                return [*told, Later(state.since_at + OPEN_S, OpenDue())]
             case Opening():
                 return self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
             case Closed() | Open():
@@ -327,20 +320,23 @@ class RelayWorker:
 
     # --- opening, closing, failing ---
 
-    def _server_for(self, turn: RelayTurn) -> str | None:
-        """Return the server where both meet, the controller's home (relay spec 1); None if there seems to be none."""
-        if not self._controller:
-            return turn.relay_url
-        return self._home_url if turn.ours or turn.relay_url is not None else None
+    def _move_on(self, *, offer: bool = True) -> list[Effect]:
+        """Choose another server, and have the remote told, at once or by the guard's next offer; [] where none is."""
+        if not self.meeting.move_on():
+            return []
+        self.moves += 1
+        moved = self._to.offer_listener.send(self._named(0))
+        why = f"we meet at relay {self.meeting.url()}"
+        return [moved, self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else [moved]
 
-    def _url(self) -> str | None:
-        return self._server_for(self._latest) if self._latest is not None else None
+    def _named(self, generation: int) -> LocalRelayChanged:
+        return LocalRelayChanged(peer=self._peer, generation=generation, url=self.meeting.elsewhere)
 
     def _open(self, turn: int | None, now: float, *, entry_closed: bool = False) -> list[Effect]:
         """Open with the latest offer; `turn` is in hand and ends with what comes of it."""
-        url = self._url()
+        url = self.meeting.url()
         if self._latest is None or url is None:
-            return self._give_up(turn)
+            return self._give_up(turn, now)
         if self._evidence is not None and not entry_closed:
             return self._close(0, turn=turn, lost=None, distress=False, now=now)
         generation = self._next_generation
@@ -354,15 +350,17 @@ class RelayWorker:
             RELAYS.send(OpenRelayed(peer=self._peer, generation=generation, url=url, server_ip=server_ip)),
         ]
 
-    def _give_up(self, turn: int | None) -> list[Effect]:
+    def _give_up(self, turn: int | None, now: float) -> list[Effect]:
+        again: Effect = Cancel(ReopenDue)
         if self._latest is None:
             reason = "no offer or answer from the remote yet"
         elif self._controller and (self._latest.ours or self._latest.relay_url is not None):
             reason = "not connected to our relay"
+            again = Later(now + HOMELESS_S, ReopenDue()) if self._latest.relay_url is not None else again
         else:
             reason = "no relay in the remote's offer"
         self.state = Closed(reason)
-        return [Cancel(OpenDue), Cancel(ReopenDue), self._hindered(reason), *self._end(turn, "unavailable", reason)]
+        return [Cancel(OpenDue), again, self._hindered(reason), *self._end(turn, "unavailable", reason)]
 
     def _fail(self, state: Opening, reason: str, now: float) -> list[Effect]:
         self._failures += 1
@@ -373,6 +371,7 @@ class RelayWorker:
             Cancel(OpenDue),
             Later(max(again_at, now + LEAST_REOPEN_S), ReopenDue()),
             self._hindered(reason),
+            *self._move_on(offer=False),  # whether the remote is there at all is not known
             *self._end(state.turn, "failed", reason),
         ]
 
@@ -385,7 +384,7 @@ class RelayWorker:
 
     def _lose(self, generation: int, reason: str) -> list[Effect]:
         return [
-            self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=0)),
+            self._to.offer_listener.send(self._named(0)),
             self._to.conn.send(RelayLost(peer=self._peer, generation=generation, reason=reason)),
         ]
 

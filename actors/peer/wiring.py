@@ -15,7 +15,8 @@ from actors.addresses import peer_addresses
 from actors.effects import Machine
 from actors.messages.node import HomeRelayChanged
 from actors.messages.process import Resumed, StartPeer
-from actors.peer.conn import Conn, Held
+from actors.peer.conn import Conn
+from actors.peer.conn_states import Held
 from actors.peer.guard import Guard
 from actors.peer.ice_worker import IceWorker
 from actors.peer.offer_listener import OfferListener

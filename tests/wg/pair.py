@@ -12,7 +12,8 @@ from wg.cookie import HandshakeGate
 from wg.errors import InvalidMessage
 from wg.messages import CookieReply, Initiation, MessageType, Response
 from wg.noise import LocalStatic
-from wg.tunnel import Tunnel, TunnelEvent
+from wg.tunnel import Tunnel
+from wg.tunnel_records import TunnelEvent
 
 LATENCY_S = 0.02
 MTU = 1420

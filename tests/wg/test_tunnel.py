@@ -7,7 +7,7 @@ from wg import messages, noise
 from wg.constants import MAX_QUEUED_PACKETS, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER
 from wg.keypair import REKEY_AFTER_RECEIVE
 from wg.messages import Initiation, MessageType
-from wg.tunnel import SessionProven
+from wg.tunnel_records import SessionProven
 
 INITIATION, RESPONSE = MessageType.INITIATION, MessageType.RESPONSE
 COOKIE_REPLY, TRANSPORT = MessageType.COOKIE_REPLY, MessageType.TRANSPORT

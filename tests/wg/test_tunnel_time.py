@@ -12,7 +12,7 @@ from wg.constants import (
     REKEY_TIMEOUT_JITTER_MAX,
 )
 from wg.messages import MessageType
-from wg.tunnel import HandshakeGivenUp, InitiationUnanswered
+from wg.tunnel_records import HandshakeGivenUp, InitiationUnanswered
 
 INITIATION, TRANSPORT = MessageType.INITIATION, MessageType.TRANSPORT
 

@@ -16,7 +16,8 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import PeerStatus
-from actors.peer.conn import OTHERS_HANDSHAKE_S, Conn, Held, Pathless, Proven, Unproven
+from actors.peer.conn import OTHERS_HANDSHAKE_S, Conn
+from actors.peer.conn_states import Held, Pathless, Proven, Unproven
 from actors.peer.ways import Relay, Ways
 from tests.actors.peer.names import BOB, HOME, TO
 from tests.kit.bench import Bench

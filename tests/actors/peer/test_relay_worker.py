@@ -15,7 +15,8 @@ from actors.messages.peer import (
     RemoteIdle,
 )
 from actors.messages.process import ProcessRestarted
-from actors.peer.relay_worker import CLOSE_S, OPEN_S, TURN_S, Closed, Closing, Open, Opening, RelayWorker
+from actors.peer.relay_states import Closed, Closing, Open, Opening
+from actors.peer.relay_worker import CLOSE_S, OPEN_S, TURN_S, RelayWorker
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO
 from tests.kit.bench import Bench
 

@@ -20,7 +20,8 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.peer.offer_listener import OfferListener
-from actors.peer.relay_worker import OPEN_S, Closed, Closing, Open, Opening, RelayWorker
+from actors.peer.relay_states import Closed, Closing, Open, Opening
+from actors.peer.relay_worker import OPEN_S, RelayWorker
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO, offer
 from tests.kit.bench import Bench
 from tests.kit.world import World
@@ -138,7 +139,7 @@ class Pair:
             assert moved or self.newer, "a healthy connection was closed"
             self.accused.add(state.generation)
         if isinstance(state, Closed):
-            url = self.relay_worker._url()
+            url = self.relay_worker.meeting.url()
             assert url is None or ReopenDue in self.worker.timers, "closed with no way out"
         elif not isinstance(state, Open):
             assert self.worker.timers, "no way out of this state"

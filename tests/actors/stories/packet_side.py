@@ -64,10 +64,10 @@ class FakeTunnels:
 
     def handle(self, message: Any, now: float) -> list[Effect]:
         match message:
-            case packet.SetPath() | packet.ProbePath() | packet.InitiateHandshake() | packet.RenewHandshake() if (
-                message.peer not in self.tunnels
-            ):
+            case packet.SetPath(peer=peer) | packet.ProbePath(peer=peer) if peer not in self.tunnels:
                 return []  # a process that has just begun, and is not configured yet
+            case packet.InitiateHandshake(peer=peer) | packet.RenewHandshake(peer=peer) if peer not in self.tunnels:
+                return []
             case packet.ConfigurePeer(peer=peer):
                 if peer not in self.tunnels:
                     self.tunnels[peer] = Tunnel()
