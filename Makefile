@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
 APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn
 
-.PHONY: help install apt demo test lint unit bench fuzz lab nat-lab lock proto clean
+.PHONY: help install apt demo test lint unit bench simulate mutants fuzz lab nat-lab lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,12 @@ lab: install  ## the faults of docs/recovery.md between real agents in namespace
 
 nat-lab: install  ## two agents behind every pair of NAT kinds: path reached, times, expected path (some minutes)
 	$(BIN)/python -m tests.lab.matrix
+
+simulate: install  ## whole agents in virtual time, faults drawn from seeds: SEEDS=10000, or SEED=17, or SCENARIO=S8
+	$(BIN)/python -m tests.simulator $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0))
+
+mutants: install  ## take one rule of recovery out at a time; the seed that notices (some minutes)
+	$(BIN)/python -m tests.simulator.mutants --seeds $(or $(SEEDS),1000)
 
 fuzz: install  ## fuzz one decoder by coverage: DECODER=relay SECONDS=60
 	$(BIN)/pip show -q atheris || $(BIN)/pip install -q atheris

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, datapath, direct, mail, quic, relay, world
+from tests.bench import agent, datapath, direct, mail, quic, relay, relay_quic, simulator, world
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
@@ -18,8 +18,11 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "datapath": datapath.measure,
     "relay": relay.measure,
     "quic": quic.measure,
+    "quic_migration": relay_quic.migration,
+    "quic_first_reply": relay_quic.first_reply,
     "memory": lambda: agent.memory(1),
     "world": world.measure,
+    "simulator": simulator.measure,
 }
 
 
