@@ -59,8 +59,11 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_root)
     wanted = _wanted(arguments)
     for name, summary in SUMMARIES.items():
-        if name == "key" and name == wanted:
-            app.add_typer(_module(name).app, name=name, help=summary)
+        if name in GROUPS and name == wanted:
+            group = _module(name).app
+            if group.registered_callback is None:  # else that says what it does
+                group.info.help = summary
+            app.add_typer(group, name=name, short_help=summary)
         else:
             app.command(name, short_help=summary)(_body(name) if name == wanted else _elsewhere)
     return app
@@ -198,6 +201,8 @@ SUMMARIES = {
     "signal": "Run a signal server.",
     "relay": "Run a relay server.",
 }
+GROUPS = ("key", "trace")
+"""Commands with commands of their own: the `app` of their module."""
 BODIES: dict[str, Callable[..., Any]] = {"demo": demo, "signal": signal_server, "relay": relay_server}
 """Commands whose options stand here; all others are the function `run` of their module."""
 

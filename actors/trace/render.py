@@ -87,16 +87,17 @@ def _sender(record: Record, names: Names) -> str:
         return f"outside{outside}"
     name, _, process = record.sender.rpartition("@")
     # Where it came from matters when it crossed from one process to another.
-    return _actor(name, names) + (f"@{process}" if process != record.process or name == PROCESS_ACTOR else "")
+    return actor_name(name, names) + (f"@{process}" if process != record.process or name == PROCESS_ACTOR else "")
 
 
 def _receiver(record: Record, names: Names) -> str:
     if record.to == PROCESS_ACTOR:
         return f"{record.to}@{record.process}"  # every process has one of that name
-    return _actor(record.to, names) or record.process
+    return actor_name(record.to, names) or record.process
 
 
-def _actor(name: str, names: Names) -> str:
+def actor_name(name: str, names: Names) -> str:
+    """Return an actor's name with its peer's name in it."""
     rest, _, role = name.rpartition("/")  # a key may hold slashes itself
     kind, _, key = rest.partition("/")
     return f"{_peer(key, names)}/{role}" if kind == "peer" else name

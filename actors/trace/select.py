@@ -1,13 +1,16 @@
 """Which records of the trace are shown: filters, and a cap on how many a second."""
 
 import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from actors.trace.record import Record, fields_of
+from actors.trace.render import ID_DIGITS
 from config.keys import PublicKey
 
 CAP_WINDOW_S = 1.0
+MAX_CAUSED = 10_000  # messages of one story that are remembered
 
 # What goes round every second or more often while nothing happens.
 HEARTBEAT = frozenset({"ping", "pong", "agent_due", "announce", "snapshot_due", "save_snapshot"})
@@ -21,11 +24,14 @@ class Selection:
     types: frozenset[str] = frozenset()  # tags: "offer_received"
     actor: str = ""  # "guard", "relays", "peer/<key>/guard": receiver or sender
     lost: bool = False  # only what no machine has handled
+    stale_timers: bool = True  # also timers that were cancelled, or set anew, while they lay in the mailbox
     heartbeat: bool = True  # also the deliveries of HEARTBEAT
 
     def admits(self, record: Record) -> bool:
         """Tell whether this record is wanted."""
         if self.lost and record.kind == "delivered":
+            return False
+        if not self.stale_timers and record.kind == "stale_timer":
             return False
         if not self.heartbeat and record.kind == "delivered" and record.tag in HEARTBEAT:
             return False
@@ -34,6 +40,31 @@ class Selection:
         if self.actor and not (_is_actor(record.to, self.actor) or _is_actor(sender_of(record), self.actor)):
             return False
         return not self.peers or any(_concerns(record, key) for key in self.peers)
+
+
+class Caused:
+    """Lets through what one message caused, and that message; show it all records, in the order of time."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number  # its id, or the last digits of it that lines show
+        self._ids: deque[int] = deque(maxlen=MAX_CAUSED)
+        self._known: set[int] = set()
+
+    def admits(self, record: Record) -> bool:
+        """Tell whether this record is of that story."""
+        if not (is_id(record.id, self._number) or is_id(record.cause, self._number) or record.cause in self._known):
+            return False
+        if record.id not in self._known:
+            if len(self._ids) == MAX_CAUSED:
+                self._known.discard(self._ids[0])
+            self._ids.append(record.id)
+            self._known.add(record.id)
+        return True
+
+
+def is_id(number: int, wanted: int) -> bool:
+    """Tell whether this is the id that was asked for, whole or by the last digits that lines show."""
+    return number > 0 and (number == wanted or (wanted < 10**ID_DIGITS and number % 10**ID_DIGITS == wanted))
 
 
 def sender_of(record: Record) -> str:

@@ -19,11 +19,17 @@ def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[s
     assert homing(capsys, "--help").out == result.out
 
 
+BELOW = (("key", "new"), ("key", "public"), ("trace", "why"), ("trace", "queues"))
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert homing(capsys, "--version").out.startswith("homing 0.")
 
 
-@pytest.mark.parametrize("command", [(name,) for name in SUMMARIES] + [("key", "new"), ("key", "public")])
+@pytest.mark.parametrize(
+    "command",
+    [(name,) for name in SUMMARIES] + [("key", "new"), ("key", "public")] + [("trace", "why"), ("trace", "queues")],
+)
 def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     result = homing(capsys, *command, "--help")
     assert result.code == 0
@@ -45,6 +51,10 @@ def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.
         (("trace", "--count", "many"), "; see: homing trace --help"),
         (("trace", "--since", "1y"), "--since: '1y' is no duration; 60s, 500ms, 2m or 1h would do"),
         (("trace", "--since", "1m", "--for", "1m"), "--for is for what comes, --since for what was"),
+        (("trace", "who"), "No such command 'who'"),
+        (("trace", "queues", "--since", "1m", "--count", "2"), "--since shows one table; leave --count away"),
+        (("trace", "queues", "--interval", "1ms"), "--interval: at least 200 ms, not 1ms"),
+        (("why",), "Missing argument 'PEER'; see: homing why --help"),
         (("key",), "Missing command; see: homing key --help"),
         (("key", "old"), "No such command 'old'"),
         (("relay",), "Missing option '--exposed-url'; see: homing relay --help"),

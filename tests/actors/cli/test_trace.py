@@ -12,8 +12,8 @@ from typing import IO, Any
 import pytest
 import zmq
 
+from actors.cli.reading import MAX_LINES_PER_S
 from actors.cli.running import boot_now
-from actors.cli.trace import MAX_LINES_PER_S
 from actors.messages.peer import OfferDue
 from actors.trace.record import (
     Record,
@@ -223,15 +223,59 @@ def test_the_end_of_the_agent_ends_it(agent: TracedAgent) -> None:
 
 
 def test_a_filter_that_nothing_matches_says_so(agent: TracedAgent) -> None:
-    result = watch(agent, lambda _: agent.tell(mail(1), mail(2)), "--type", "ofer_due", "--for", "1s")
+    result = watch(agent, lambda _: agent.tell(mail(1), mail(2)), "--type", "offer_due", "--for", "1s")
     assert (result.code, result.out) == (1, "")
     assert result.error == "homing: nothing matched among 2 records; their types are: relayed_opened\n"
 
 
-def test_an_actor_that_there_is_not_is_answered_with_those_there_are(agent: TracedAgent) -> None:
-    result = watch(agent, lambda _: agent.tell(mail(1)), "--actor", "gaurd", "--for", "1s")
+def test_an_actor_without_mail_is_answered_with_those_that_had_some(agent: TracedAgent) -> None:
+    result = watch(agent, lambda _: agent.tell(mail(1)), "--actor", "guard", "--for", "1s")
     assert result.error.startswith("homing: nothing matched among 1 records; their actors are: ")
     assert "relay_worker" in result.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--type", "RelayLots"), "--type: no message type relay_lots; is it relay_lost"),
+        (("--type", "offer_due,xyzzy"), "--type: no message type xyzzy; there are: add_remote_candidate, "),
+        (("--actor", "gaurd"), "--actor: no actor gaurd; is it guard"),
+        (("--actor", f"peer/{BOB}/nobody"), "--actor: no actor nobody; there are: agent, conn, guard, host, "),
+        (("--cause", "yesterday"), "--cause: 'yesterday' is no id; the number behind #"),
+    ],
+)
+def test_a_name_that_there_is_not_is_answered_at_once(
+    arguments: tuple[str, ...], said: str, agent: TracedAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failure(capsys, "trace", *arguments, code=2).startswith(said)
+
+
+def test_a_quiet_agent_is_said_to_be_waited_for(agent: TracedAgent) -> None:
+    result = watch(agent, lambda _: agent.tell(mail(1)), "--actor", "guard", "--peer", "bob", "--for", "3s")
+    assert result.error.splitlines()[0] == "homing: waiting for mail --peer bob --actor guard; 1 others went by"
+
+
+def test_timers_that_were_cancelled_late_are_no_lost_mail(agent: TracedAgent) -> None:
+    stale, lost = mail(1, kind="stale_timer", reason="cancelled"), mail(2, kind="dropped", reason="over its bound")
+    with agent.ring(stale, lost):
+        result = really("trace", "--since", "60s", "--dropped")
+    assert [line[-9:] for line in result.out.splitlines()] == ["#2 <- #38"]
+    with agent.ring(stale, lost):
+        result = really("trace", "--since", "60s", "--dropped", "--all")
+    assert len(result.out.splitlines()) == 2
+
+
+def test_what_a_message_caused_is_followed(agent: TracedAgent) -> None:
+    whole = 7_000_123_456
+    records = (
+        mail(1),
+        mail(whole),
+        mail(3, cause=whole),
+        mail(4, cause=1),
+        mail(5, cause=3, kind="dropped"),
+    )
+    result = watch(agent, lambda _: agent.tell(*records), "--cause", "#123456", "--count", "3", "--json")
+    assert [json.loads(line)["id"] for line in result.out.splitlines()] == [whole, 3, 5]
 
 
 # --- as it was ---
@@ -296,3 +340,51 @@ def test_an_agent_that_does_not_run(agent: TracedAgent, capsys: pytest.CaptureFi
 
 def test_an_unknown_peer(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:
     assert failure(capsys, "trace", "--peer", "dave") == "no peer dave; known are: bob"
+
+
+# --- the tree of a message, and the mailboxes ---
+
+
+def test_why_shows_the_way_from_the_root_and_what_followed(agent: TracedAgent) -> None:
+    story = (mail(1, cause=0), mail(2, cause=1), mail(3, cause=1), mail(4, cause=2), mail(5, cause=4))
+    with agent.ring(*story):
+        result = really("trace", "why", "2")
+    assert (result.code, result.error) == (0, "")
+    assert [(line[:2], line.split("#", 1)[1]) for line in result.out.splitlines()] == [
+        ("  ", "1  (+1 more)"),
+        ("> ", "2 <- #1"),
+        ("  ", "4 <- #2"),
+        ("  ", "5 <- #4"),
+    ]
+
+
+def test_why_of_a_message_that_nobody_remembers(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    with agent.ring(mail(1), mail(2)):
+        assert failure(capsys, "trace", "why", "99").startswith("no message #99 among the 2 of the last ")
+    with agent.ring(mail(3_000_000_099), mail(5_000_000_099)):
+        assert failure(capsys, "trace", "why", "99", code=2).startswith(
+            "several messages end in 99: 3000000099 (relayed_opened to relay_worker); 5000000099"
+        )
+    assert failure(capsys, "trace", "why", "soon", code=2).startswith("ID: 'soon' is no id")
+
+
+def test_queues_of_the_past(agent: TracedAgent) -> None:
+    with agent.ring(*(mail(number, service_s=0.001 * number, depth=number) for number in range(1, 5))):
+        result = really("trace", "queues", "--since", "60s")
+    assert (result.code, result.error) == (0, "")
+    assert result.out.splitlines()[0] == "4 messages in 1 min 0 s, 1 actors had mail"
+    assert result.out.splitlines()[2].split()[:5] == ["bob/relay_worker", "control-0", "4", "0", "4"]
+    assert result.out.splitlines()[2].endswith("3 ms  4 ms")
+
+
+def test_queues_are_shown_again_and_again(agent: TracedAgent) -> None:
+    with spawn("trace", "queues", "--interval", "300ms", "--count", "2", "--json") as process:
+        try:
+            agent.wait_for_reader()
+            agent.tell(mail(1), mail(2))
+            out, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    tables = [json.loads(line) for line in out.splitlines()]
+    assert (process.returncode, error, len(tables)) == (0, "", 2)
+    assert sum(queue["handled"] for table in tables for queue in table["queues"]) == 2
