@@ -190,14 +190,22 @@ def _started(_record: Record, _of: dict[str, Any], _peer: PublicKey) -> Told:
     yield "started", ""
 
 
-def _our_candidate(_record: Record, _of: dict[str, Any], _peer: PublicKey) -> Told:
-    yield "our_candidate", ""
+def _our_candidate(_record: Record, of: dict[str, Any], _peer: PublicKey) -> Told:
+    yield "our_candidate", f"we may be reached at {_place(of)}"
 
 
 def _signalled(record: Record, of: dict[str, Any], peer: PublicKey) -> Told:
     yield "signal_heard", ""
     if of.get("peer") == peer:
-        yield "their_candidate" if record.tag == "candidate_received" else "offer", ""
+        if record.tag == "candidate_received":
+            yield "their_candidate", f"the peer may be reached at {_place(of)}"
+        else:
+            yield "offer", f"the peer's relay server is {(of.get('description') or {}).get('relay_url') or 'none'}"
+
+
+def _place(of: dict[str, Any]) -> str:
+    found = address_of(str(of.get("candidate")))
+    return f"{found[1]} ({found[0]})" if found is not None else "an address that cannot be read"
 
 
 def _link_opened(_record: Record, of: dict[str, Any], _peer: PublicKey) -> Told:

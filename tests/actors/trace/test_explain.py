@@ -114,3 +114,11 @@ def test_what_broke_beside_the_path_is_not_its_cause() -> None:
     told = story.doubtful(0.0, "relayed").proven(0.3, "relayed").told()
     assert told.last is not None
     assert (told.cause, told.last.also) == ("unknown", ("signal_away",))
+
+
+def test_what_names_the_cause_is_told_in_words() -> None:
+    story = Story().up().theirs(-9.0, "198.51.100.2").doubtful(1.3, "relayed").dead(2.5, "relayed")
+    moved = story.theirs(3.0, "198.51.100.4").proven(4.0, "relayed").told()
+    assert moved.last is not None
+    assert "the peer may be reached at 198.51.100.4 (srflx)" in [one.text for one in moved.last.happenings]
+    assert all(one.text for one in moved.last.happenings)
