@@ -87,6 +87,7 @@ class RelayQuic(QuicConnection):
         self._waiting: deque[bytes] = deque()
         self._waiting_len = 0
         self._unacknowledged = 0  # packets taken since the last ACK
+        self._rekey_at = KEY_PACKETS  # packet number from which on a new key is due
         self._library_due = True
         self._library_at = 0.0
         self._idle_at = 0.0  # when the idle timeout was put off last
@@ -185,6 +186,7 @@ class RelayQuic(QuicConnection):
         if builder._packet is not None:
             builder._packet.in_flight = False
         path = self._network_paths[0]
+        self._loss._time_of_last_sent_ack_eliciting_packet = now  # else it counts as overdue when it leaves
         return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def finish(self, code: int = 0, reason: str = NORMAL_CLOSURE) -> None:
@@ -236,7 +238,8 @@ class RelayQuic(QuicConnection):
             path.bytes_sent += len(datagram)
             packets.append((datagram, path.addr))
             self._packet_number = number + 1
-            if not number % KEY_PACKETS:
+            if number >= self._rekey_at:
+                self._rekey_at = number + KEY_PACKETS
                 self.request_key_update()
         if packets:
             self._put_off_idling(now)
