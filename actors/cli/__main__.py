@@ -195,6 +195,7 @@ SUMMARIES = {
     "status": "Show how every peer is reached, and why not better.",
     "why": "Explain how a peer stands, what broke last, and what recovered it.",
     "ping": "Send echoes through the tunnel, and say which path carried each.",
+    "reset": "Recover one peer by hand.",
     "trace": "Show the mail between the agent's actors, live or past.",
     "check": "Check a configuration and say what is wrong with it.",
     "key": "Make keys.",

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.messages.recoveries import Cause, Recovered, Rung
 from actors.messages.status import (
     ChildStatus,
     IceStatus,
@@ -41,6 +42,18 @@ class DirectReport(msgspec.Struct, frozen=True, kw_only=True):
     tried: tuple[str, ...]  # a line for each pair while there is none
 
 
+class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The outages of a peer that are over, and what was done about those and the present one (recovery R10, R11)."""
+
+    by_cause: dict[Cause, Recovered]  # those that there were
+    rungs: dict[Rung, int]  # how often each was climbed
+    disruptive_actions: int  # that closed or replaced what had carried packets
+    budget_left: int | None  # of those that no proof follows; None: not told
+    quarantined_s: float | None  # for so long; None: it is not
+    quarantined_for: str
+    resets: int  # by hand
+
+
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One peer."""
 
@@ -62,6 +75,8 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     ours: bool | None
     reason: str  # why it is not up, or not direct
     direct: DirectReport | None = None  # None: none is looked for
+    rtt_age_s: float | None = None  # since it was measured
+    recovery: RecoveryReport | None = None  # None: control has not told of the peer
 
 
 class ProcessReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +300,9 @@ def _peer(key: PublicKey, peer: PeerStatus | None, fresh: bool, tunnel: TunnelSt
     proof_age_s = None if heard_at is None else max(now - heard_at, 0.0)
     proven = proof_age_s is not None and proof_age_s <= PROVEN_S
     state, reason = _state_of(peer, fresh, proven, proof_age_s)
+    recovery = None if peer is None else _recovery(peer, now)
+    if recovery is not None and recovery.quarantined_s is not None and state != "connected":
+        reason = "; ".join(filter(None, (f"quarantined, and tried slowly: {recovery.quarantined_for}", reason)))
     return PeerReport(
         name=short(key) if peer is None else peer.name,
         public_key=key,
@@ -303,6 +321,21 @@ def _peer(key: PublicKey, peer: PeerStatus | None, fresh: bool, tunnel: TunnelSt
         last_recovery_cause="" if peer is None else peer.last_recovery_cause,
         ours=None if peer is None else peer.ours,
         reason=reason,
+        rtt_age_s=None if tunnel is None or tunnel.rtt_at is None else max(now - tunnel.rtt_at, 0.0),
+        recovery=recovery,
+    )
+
+
+def _recovery(peer: PeerStatus, now: float) -> RecoveryReport:
+    quarantined = peer.quarantined_at is not None and now < (peer.quarantined_until or 0.0)
+    return RecoveryReport(
+        by_cause={recovered.cause: recovered for recovered in peer.recovered},
+        rungs=peer.rungs,
+        disruptive_actions=peer.disruptions,
+        budget_left=peer.budget_left,
+        quarantined_s=now - peer.quarantined_at if quarantined and peer.quarantined_at is not None else None,
+        quarantined_for=peer.quarantined_for if quarantined else "",
+        resets=peer.resets,
     )
 
 

@@ -11,6 +11,7 @@ from actors.cli.errors import CommandFailed
 from actors.cli.report import Check, LinkReport, PeerReport, ProcessReport, Report, failure_of, make_report
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent
 from actors.cli.words import duration, size
+from actors.messages.recoveries import Cause, Rung
 from config.text import one_line
 
 HEADINGS = ("PEER", "STATE", "PATH", "LAST PROOF", "RTT", "RECEIVED", "SENT", "RECOVERIES")
@@ -141,9 +142,49 @@ def _details(peer: PeerReport) -> Iterator[str]:
     yield f"speaks          {KINDS[peer.ours]}"
     if peer.last_recovery_s is not None:
         yield f"last recovery   took {duration(peer.last_recovery_s)}, after: {peer.last_recovery_cause or 'unknown'}"
+    yield from _recovery(peer)
+    if peer.rtt_s is not None and peer.rtt_age_s is not None:
+        yield f"round trip      {duration(peer.rtt_s)}, {duration(peer.rtt_age_s)} ago"
     yield from _direct(peer)
     if peer.drops:
         yield f"dropped         {', '.join(f'{reason} {count}' for reason, count in sorted(peer.drops.items()))}"
+
+
+def _recovery(peer: PeerReport) -> Iterator[str]:
+    """Tell what the peer was recovered from, how, and what that may still cost."""
+    recovery = peer.recovery
+    if recovery is None:
+        return
+    for cause, past in recovery.by_cause.items():
+        took = f"the last took {duration(past.last_s)}, the longest {duration(past.longest_s)}"
+        yield f"recovered       {past.count} times from: {CAUSES[cause]}; {took}"
+    if recovery.rungs:
+        yield f"tried           {', '.join(f'{RUNGS[rung]} {count}' for rung, count in recovery.rungs.items())}"
+    if recovery.disruptive_actions:
+        left = "" if recovery.budget_left is None else f", {recovery.budget_left} more without a proof"
+        yield f"disruptive      {recovery.disruptive_actions} actions so far{left}"
+    if recovery.quarantined_s is not None:
+        yield f"quarantined     for {duration(recovery.quarantined_s)}: {recovery.quarantined_for}"
+    if recovery.resets:
+        yield f"reset by hand   {recovery.resets} times"
+
+
+CAUSES: dict[Cause, str] = {
+    "silence": "silence on the path",
+    "never_proven": "a new path that nothing came over",
+    "ice": "the direct path's checks",
+    "relay": "the relayed connection",
+    "packet_restarted": "a restart of the packet process",
+    "reset": "a reset by hand",
+}
+RUNGS: dict[Rung, str] = {
+    "probe": "probes",
+    "warm_relay": "the relay beside",
+    "offer": "an offer",
+    "new_connection": "a new relayed connection",
+    "other_relay": "another relay",
+    "handshake": "the handshake anew",
+}
 
 
 def _direct(peer: PeerReport) -> Iterator[str]:

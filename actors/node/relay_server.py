@@ -23,7 +23,7 @@ JITTER = (0.5, 1.0)  # of a retry: drawn, so that a restarted server is not met 
 class Down:
     """There is no link.  Dialled at `retry_at` if it is wanted then."""
 
-    since_at: float
+    since_at: float  # there has been none, however often it was dialled
     retry_at: float
     failures: int = 0  # dials in a row
     reason: str = ""  # of the last; "": never dialled, or closed by us
@@ -34,7 +34,7 @@ class Dialling:
     """The packet process dials; LinkOpened or LinkClosed ends it, or its limit."""
 
     link: int
-    since_at: float
+    since_at: float  # there has been none
     limit_at: float
     failures: int
     reason: str  # of the failure before
@@ -80,7 +80,8 @@ class Server:
     def dialled(self, link: int, now: float) -> None:
         """A dial is on its way."""
         assert isinstance(self.link, Down), self.link
-        self.link = Dialling(link, now, now + DIAL_S, self.link.failures, self.link.reason)
+        since_at = self.link.since_at if self.link.reason else now
+        self.link = Dialling(link, since_at, now + DIAL_S, self.link.failures, self.link.reason)
 
     def opened(self, told: LinkOpened | LinkSnapshot, now: float) -> None:
         """The link is up."""
@@ -104,7 +105,7 @@ class Server:
             wait_s = min(SHORT_RETRY_S * 2.0 ** min(failures - SHORT_RETRIES, 16), LONGEST_RETRY_S)
         # The dialler names the server, and so does whoever shows the reason.
         told = reason.removeprefix(f"{self.url}: ")
-        self.link = Down(now, now + wait_s * rng.uniform(*JITTER), failures + 1, told)
+        self.link = Down(self.link.since_at, now + wait_s * rng.uniform(*JITTER), failures + 1, told)
 
     def closed(self, now: float) -> None:
         """We closed the link, or stopped the dial: nothing is wrong with the server."""

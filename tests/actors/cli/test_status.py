@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from actors.cli.running import boot_now
+from actors.messages.recoveries import Recovered
 from actors.messages.status import ControlStatus, IceStatus, RelayLinkStatus, RelaysStatus
 from tests.actors.cli.console import Result, failure, homing, really
 from tests.actors.cli.fake_agent import FakeAgent, child, control, packet, peer, snapshot, supervisor, tunnel
@@ -210,3 +211,58 @@ def test_the_real_program_reads_the_same_files(agent: FakeAgent) -> None:
     result = really("status", "--run-directory", str(agent.directory.parent), "--json")
     assert (result.code, result.error) == (0, "")
     assert json.loads(result.out)["peers"][0]["name"] == "bob"
+
+
+def test_recoveries_are_told_by_cause_with_what_was_tried(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    now = boot_now()
+    recovered = (
+        Recovered(cause="silence", count=19, last_s=0.8, longest_s=3.25),
+        Recovered(cause="reset", count=1, last_s=1.5, longest_s=1.5),
+    )
+    told = peer(
+        now,
+        recoveries=20,
+        recovered=recovered,
+        rungs={"probe": 20, "other_relay": 2},
+        disruptions=21,
+        budget_left=6,
+        resets=1,
+    )
+    agent.write([control(now, told), packet(now, tunnel(now, rtt_s=0.0123, rtt_at=now - 12))])
+    lines = status(capsys, "bob").out.splitlines()
+    assert "recovered       19 times from: silence on the path; the last took 800 ms, the longest 3.2 s" in lines
+    assert "recovered       1 times from: a reset by hand; the last took 1.5 s, the longest 1.5 s" in lines
+    assert "tried           probes 20, another relay 2" in lines
+    assert "disruptive      21 actions so far, 6 more without a proof" in lines
+    assert "reset by hand   1 times" in lines
+    assert "round trip      12.3 ms, 12.0 s ago" in lines
+    (bob,) = json.loads(status(capsys, "--json").out)["peers"]
+    recovery = bob["recovery"]
+    assert recovery["by_cause"]["silence"] == {"cause": "silence", "count": 19, "last_s": 0.8, "longest_s": 3.25}
+    assert (recovery["rungs"], recovery["resets"]) == ({"probe": 20, "other_relay": 2}, 1)
+    assert (recovery["disruptive_actions"], recovery["budget_left"], recovery["quarantined_s"]) == (21, 6, None)
+    assert 12 <= bob["rtt_age_s"] < 60
+
+
+def test_a_quarantined_peer_says_why_until_its_time_is_over(
+    agent: FakeAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = boot_now()
+    for until, quarantined in ((now + 3000, True), (now - 1, False)):
+        told = peer(
+            now,
+            state="connecting",
+            reason="nothing came back",
+            quarantined_at=now - 90,
+            quarantined_until=until,
+            quarantined_for="6 attempts proved no path",
+            budget_left=0,
+        )
+        agent.write([control(now, told), packet(now, tunnel(now))])
+        out = status(capsys, "bob").out
+        assert ("quarantined     for 1 min 30 s: 6 attempts proved no path" in out) == quarantined
+        reason = "    quarantined, and tried slowly: 6 attempts proved no path; nothing came back"
+        assert (reason in out) == quarantined
+        assert (
+            json.loads(status(capsys, "--json").out)["peers"][0]["recovery"]["quarantined_s"] is None
+        ) != quarantined

@@ -566,3 +566,18 @@ def test_what_carries_a_link_outlives_the_control_process() -> None:
     *_, told = bench.mail(STATUS)
     assert isinstance(told, RelaysStatus)
     assert told.links[0].transport == "quic"
+
+
+def test_a_server_is_away_since_it_was_lost_however_often_it_is_dialled() -> None:
+    bench = at_home()
+    bench.advance(50.0)
+    lost_at = bench.now
+    bench.tell(LinkClosed(link=FIRST, reason="connection reset", was_open=True))
+    ages = set()
+    for _ in range(6):
+        bench.advance(5.0)
+        for dial in bench.mail(RELAY_LINKS):
+            bench.tell(refused(dial.link))
+        (link,) = bench.mail(STATUS)[-1].links
+        ages.add(link.since_at)
+    assert ages == {lost_at}
