@@ -14,7 +14,7 @@ from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOpt
 from actors.cli.words import InvalidDuration, duration, parse_duration_s
 from actors.trace.explain import Episode, Explanation, Standing, explain
 from actors.trace.live import Past, read_rings
-from actors.trace.render import clock_time
+from actors.trace.render import ID_DIGITS, clock_time
 from config.text import one_line
 
 RING_LIMIT_S = 2.0
@@ -41,13 +41,13 @@ def run(
     """
     agent = find_agent(run_directory, node)
     running_pid(agent)
-    now = boot_now()
+    now, wall_offset_s = boot_now(), time.time() - boot_now()
     found = explanation_of(agent, peer, None if since is None else now - _seconds(since), now)
     if json_output:
-        whole = {**msgspec.to_builtins(found), "now_unix_s": round(time.time(), 3)}
+        whole = {**msgspec.to_builtins(found), "now_unix_s": round(now + wall_offset_s, 3)}
         print(msgspec.json.encode(whole).decode())
         return
-    for line in lines(found, time.time() - now):
+    for line in lines(found, wall_offset_s):
         print(one_line(line))
 
 
@@ -71,7 +71,7 @@ def lines(found: Explanation, wall_offset_s: float) -> Iterator[str]:
             yield f"{found.cause}: {found.because}"
         yield _headline(found.last, found.now, wall_offset_s)
         for one in found.last.happenings:
-            yield f"  {clock_time(one.at + wall_offset_s)}  {one.text}  #{one.id}"
+            yield f"  {clock_time(one.at + wall_offset_s)}  {one.text}  #{one.id % 10**ID_DIGITS}"
     if found.earlier:
         yield "before that:"
         yield from (f"  {_headline(one, found.now, wall_offset_s)}" for one in found.earlier)

@@ -227,7 +227,7 @@ def _reflexive(facts: Sequence[Fact]) -> list[tuple[str, Fact]]:
 
 def _own_network(trouble: Trouble) -> Verdict | None:
     relay, signal = trouble.first("link_closed"), trouble.first("signal_closed")
-    if relay is None or signal is None or not (_fell_silent(relay) and _fell_silent(signal)):
+    if relay is None or signal is None or not (fell_silent(relay) and fell_silent(signal)):
         return None
     if any(REFUSED in fact.reason for fact in trouble.all("link_failed", "signal_failed")):
         return None
@@ -256,7 +256,7 @@ def _relay_link(trouble: Trouble, closed: Fact) -> Verdict | None:
         if not failed and not trouble.all("link_opened"):
             return None  # it may come up yet
         return Verdict("relay_unreachable", f"{relay} is not reached any more", closed)
-    if _fell_silent(closed):
+    if fell_silent(closed):
         if any(fact.at < opened.at for fact in failed):
             return Verdict("relay_unreachable", f"{relay} was not reached for {opened.at - closed.at:.1f} s", closed)
         return _half_open(trouble, closed)
@@ -273,7 +273,8 @@ def _half_open(trouble: Trouble, closed: Fact) -> Verdict | None:
     return Verdict("relay_link_half_open", f"only the link to {closed.of.get('relay')} went silent", closed)
 
 
-def _fell_silent(closed: Fact) -> bool:
+def fell_silent(closed: Fact) -> bool:
+    """Whether this link broke because nothing came any more: then it may have been dead for a while."""
     return any(sign in closed.reason for sign in SILENT_LINK)
 
 
@@ -342,7 +343,7 @@ def _relay_carried_on(trouble: Trouble, doubted: Fact) -> bool:
 
 def _remote_interrupted(trouble: Trouble) -> Verdict | None:
     signal = trouble.first("signal_closed")
-    if trouble.all("link_closed", "network_changed") or (signal is not None and _fell_silent(signal)):
+    if trouble.all("link_closed", "network_changed") or (signal is not None and fell_silent(signal)):
         return None
     if (lost := trouble.first("peer_gone") or trouble.first("path_dead", path="relayed")) is not None:
         return Verdict("remote_interrupted", "nothing came from the peer on any path, while our own links held", lost)
@@ -364,7 +365,7 @@ def _lossy(trouble: Trouble) -> Verdict | None:
 
 def _signal(trouble: Trouble) -> Verdict | None:
     closed = trouble.first("signal_closed")
-    if closed is None or _fell_silent(closed):
+    if closed is None or fell_silent(closed):
         return None
     later = [fact for fact in trouble.facts if fact.at > closed.at]
     if not any(fact.kind == "signal_opened" for fact in later):

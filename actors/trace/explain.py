@@ -1,21 +1,23 @@
 """Why a peer is as it is: its present state, and what the mail says of the last trouble and how it ended.
 
 A trouble begins with the first thing that broke, of the peer's or of the node's links and processes, and ends where
-nothing more of the kind came for QUIET_S: what goes silent together is not noticed at once.  What happened up to LEAD_S
-before belongs to it.  Its cause is named by the rules of causes.py; without one, it is "unknown".
+nothing more of the kind came for QUIET_S: what goes silent together is not noticed at once.  Once the peer was reached
+again, what breaks with a bang SETTLED_S later begins another one.  What happened up to LEAD_S before belongs to it.
+Its cause is named by the rules of causes.py; without one, it is "unknown".
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from actors.trace.causes import Cause, Trouble, verdicts
+from actors.trace.causes import Cause, Trouble, fell_silent, verdicts
 from actors.trace.facts import EVENTS, TROUBLES, UNTOLD, Fact, FactKind, facts_about
 from actors.trace.record import Record
 from config.keys import PublicKey
 from wg.paths import PathKind
 
 QUIET_S = 30.0  # a link that died with others may be found dead by its own timers only
+SETTLED_S = 4.0
 LEAD_S = 2.0
 TAIL_S = 20.0  # after the last thing that broke: what recovered it
 FOUND_LATE_S = 12.0  # longer than the first search takes
@@ -110,16 +112,29 @@ def troubles(facts: Sequence[Fact]) -> Iterator[Trouble]:
     for fact in facts:
         if fact.kind not in TROUBLES | EVENTS or (fact.at < proven_at and not _was_up(fact, facts)):
             continue  # nothing was up yet, so nothing broke
-        if groups and fact.at - groups[-1][-1].at <= QUIET_S:
+        if groups and fact.at - groups[-1][-1].at <= QUIET_S and not _another(fact, groups[-1], facts):
             groups[-1].append(fact)
         else:
             groups.append([fact])
-    for group in groups:
-        began_at, ended_at = group[0].at - LEAD_S, group[-1].at + TAIL_S
+    for place, group in enumerate(groups):
+        begun_at, ended_at = group[0].at - LEAD_S, group[-1].at + TAIL_S
+        if place + 1 < len(groups):
+            ended_at = min(ended_at, groups[place + 1][0].at - LEAD_S)
         yield Trouble(
-            [fact for fact in facts if began_at <= fact.at <= ended_at],
-            [fact for fact in facts if fact.at < began_at],
+            [fact for fact in facts if begun_at <= fact.at <= ended_at],
+            [fact for fact in facts if fact.at < begun_at],
         )
+
+
+def _another(fact: Fact, group: Sequence[Fact], facts: Sequence[Fact]) -> bool:
+    """Whether this begins another trouble than the group's, from which the peer had recovered."""
+    sudden = fact.kind in {"process_ended", "resumed", "reset"} or (
+        fact.kind == "link_closed" and not fell_silent(fact)
+    )
+    broke = [one.at for one in group if one.kind in TROUBLES]
+    if not sudden or not broke or fact.at - group[-1].at < SETTLED_S:
+        return False
+    return any(one.kind == "path_proven" and broke[-1] < one.at < fact.at for one in facts)
 
 
 def _first_proof(facts: Sequence[Fact]) -> float:

@@ -213,7 +213,7 @@ def test_a_signal_server_that_is_away_is_told_beside_what_broke_the_path() -> No
     assert (told.cause, told.last.also) == ("relay_restarted", ("signal_away",))
 
 
-def test_of_two_faults_the_first_is_the_cause() -> None:
+def test_of_two_faults_at_once_the_first_is_the_cause() -> None:
     story = direct_path_dies(Story().up(), stun=False)
     story.link(5.0, "broke", CLOSED).relay_lost(5.0).link(5.3, "failed", REFUSED).link(6.5, "opened")
     told = story.proven(6.6, "relayed").told()

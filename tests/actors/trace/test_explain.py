@@ -40,6 +40,14 @@ def test_what_was_recovered_is_apart_from_what_breaks_later() -> None:
     assert [(one.cause, one.happenings) for one in told.earlier] == [("relay_restarted", ())]
 
 
+def test_what_breaks_with_a_bang_after_a_recovery_is_another_trouble() -> None:
+    story = Story().up().doubtful(0.0, "relayed").dead(1.2, "relayed").proven(3.0, "relayed")
+    told = restarted(story, at=9.0).told()
+    assert (told.cause, [one.cause for one in told.earlier]) == ("relay_restarted", ["remote_interrupted"])
+    assert told.last is not None
+    assert told.last.happenings[0].text == f"the link to {RELAY} broke: {CLOSED}"
+
+
 def test_links_that_died_together_are_one_trouble_however_late_the_last_is_found_dead() -> None:
     story = Story().up().doubtful(1.3, "relayed").link(3.0, "broke", SILENT).link(3.3, "opened")
     told = story.proven(3.4, "relayed").signal(QUIET_S, "the link went silent: nothing came for 30 s").told()
