@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.messages.packet import CloseIceAgent, CloseOnLink, IcePairProven, OpenIceAgent
+from actors.messages.packet import CloseIceAgent, CloseOnLink, IcePairProven, OpenIceAgent, RelayedClosed
 from actors.messages.peer import PathProven
 from config.keys import PublicKey
 from tests.kit.world import Handled
@@ -42,6 +42,7 @@ class Account:
             IcePairProven: self._on_pair,
             PathProven: self._on_proven,
             CloseOnLink: self._on_close,
+            RelayedClosed: self._on_gone,
             CloseIceAgent: self._on_agent_gone,
             OpenIceAgent: self._on_agent_gone,
         }
@@ -67,6 +68,10 @@ class Account:
         heard_at = self._heard.pop((node, close.peer, "relayed", close.generation), None)
         if heard_at is not None and now - heard_at <= CARRIED_S:
             self._spend(node, close.peer, "a relayed connection was closed", now)
+
+    def _on_gone(self, node: str, gone: RelayedClosed, _now: float) -> None:
+        """The remote left the server, or the link broke: what is closed after that carries nothing."""
+        self._heard.pop((node, gone.peer, "relayed", gone.generation), None)
 
     def _on_agent_gone(self, node: str, message: CloseIceAgent | OpenIceAgent, now: float) -> None:
         session, since_at = self._agents.get((node, message.peer), (b"", 0.0))

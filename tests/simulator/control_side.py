@@ -72,7 +72,7 @@ class SignalClient:
         enter: Callable[[Callable[[], list[SignalFact]]], None],
     ) -> None:
         """`enter` runs what comes from outside, unless the process is dead or stopped, and mails what it returns."""
-        self._key, self._host, self._wires, self._server, self._enter = key, host, wires, server, enter
+        self._key, self._host, self._wires, self._server, self._into = key, host, wires, server, enter
         self._timing = Timing()
         self._backoff = Backoff(rng, self._timing)
         self._stream: Stream | None = None
@@ -230,6 +230,10 @@ class SignalClient:
                 pass
         self._arm()
         return []
+
+    def _enter(self, call: Callable[[], list[SignalFact]]) -> None:
+        """Have this happen in our process; what is still on its way when that has ended is not its successor's."""
+        self._into(lambda: [] if self.closed else call())
 
     def _soon(self, call: Callable[[], list[SignalFact]], wait_s: float = 0.0) -> None:
         self._wires.agenda.at(self._wires.agenda.now + wait_s, lambda: self._enter(call))

@@ -1,9 +1,10 @@
 """Makes up a scenario from a seed: a few agents behind drawn NATs, and some faults that may overlap."""
 
+from itertools import combinations
 from random import Random
 from typing import Literal
 
-from tests.kit.nats import FULL_CONE, MASQUERADE, PORT_RESTRICTED_CONE, SYMMETRIC, Router, Site
+from tests.kit.nats import FULL_CONE, MASQUERADE, PORT_RESTRICTED_CONE, SYMMETRIC, Router, Site, expected_path
 from tests.simulator.faults import (
     ActorFailed,
     AddressChanged,
@@ -32,6 +33,7 @@ WITHIN_S = 60.0  # of the first fault, the others begin
 MOST_FAULTS = 6
 
 OURS = Figures(recovered_s=20.0)
+DIRECT = Figures(recovered_s=20.0, direct_s=120.0)  # twice the longest pause between two searches (S10)
 IDLE = Figures(recovered_s=100.0)  # nobody misses a path before two keepalives
 FOREIGN = Figures(recovered_s=60.0)
 HARMLESS = Figures(recovered_s=10.0, outage_s=1.0, disruptive=0)
@@ -64,7 +66,11 @@ def figures_of(topology: Topology, faults: "list[AnyFault] | tuple[AnyFault, ...
         return FOREIGN
     if faults and all(_is_harmless(fault) for fault in faults):
         return HARMLESS
-    return OURS if topology.per_second else IDLE
+    if not topology.per_second:
+        return IDLE
+    sites = [plan.site for plan in topology.agents]
+    reachable = all(expected_path(one, other) == "direct" for one, other in combinations(sites, 2))
+    return DIRECT if topology.ice and reachable else OURS
 
 
 def _is_harmless(fault: AnyFault) -> bool:
