@@ -1,17 +1,22 @@
 from actors.addresses import PACKET, PEERS, STATUS, TUNNELS
 from actors.messages.node import PeerStarted
-from actors.messages.packet import SetPath
+from actors.messages.packet import RenewHandshake, SetPath
 from actors.messages.peer import (
+    Distress,
+    MeetElsewhere,
     PathDead,
     PathDoubtful,
     PathHindered,
     PathLost,
     PathProven,
     PathReady,
+    PeerQuarantined,
+    RelayEvidence,
     RelayLost,
     RelayReady,
     RemoteIdle,
     RemoteKnown,
+    ResetPeer,
     WatchPath,
 )
 from actors.messages.process import ProcessRestarted
@@ -207,3 +212,70 @@ def test_an_idle_remote_is_shown_as_idle() -> None:
     bench.tell(RemoteKnown(peer=BOB, ours=False, ice=False))
     assert status(bench).state == "connecting"
     assert isinstance(bench.state, Pathless)
+
+
+# --- the ladder, the budget, a reset ---
+
+
+def test_a_dead_relay_is_opened_anew_then_another_one_then_the_handshake_begins_anew() -> None:  # recovery R11
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    climbed = []
+    for generation, wait_s in enumerate((2.0, 10.0, 20.0, 40.0, 80.0, 160.0, 180.0, 180.0), start=5):
+        bench.advance(wait_s)
+        if generation > 5:
+            bench.tell(ready(generation))
+        bench.tell(dead(generation), lost(generation))
+        elsewhere = MeetElsewhere(peer=BOB) in bench.mail(TO.relay_worker)
+        renewed = RenewHandshake(peer=BOB) in bench.mail(TUNNELS)
+        climbed.append("relay" if elsewhere else "handshake" if renewed else "connection")
+    # Until 180 s a session may be left, and is no reason to begin anew.
+    assert climbed == ["connection", "relay", "connection", "relay", "connection", "relay", "handshake", "connection"]
+    assert status(bench).rungs == {"new_connection": 4, "other_relay": 3, "handshake": 1}
+
+
+def test_many_attempts_without_a_proof_quarantine_the_peer_and_a_proof_ends_it() -> None:  # recovery R10
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    for generation in range(5, 11):
+        assert not any(isinstance(mail, PeerQuarantined) for mail in bench.mail(TO.guard))
+        if generation > 5:
+            bench.tell(ready(generation))
+        bench.tell(dead(generation), lost(generation))
+        bench.advance(10.0)
+    told = bench.mail(TO.guard)
+    # Told again with the loss: to a guard that still knew of a path the first was no matter.
+    assert [type(mail) for mail in told] == [PeerQuarantined, PathLost, PeerQuarantined]
+    shown = status(bench)
+    assert (shown.disruptions, shown.budget_left, shown.quarantined_for) == (6, 0, told[0].reason)
+    bench.tell(ready(11), proven(bench, 11))
+    shown = status(bench)
+    assert (shown.disruptions, shown.budget_left, shown.quarantined_at) == (6, 6, None)
+
+
+def test_a_path_that_others_took_away_costs_nothing() -> None:
+    bench = bench_of()
+    for generation in range(5, 25):
+        bench.tell(ready(generation), proven(bench, generation), lost(generation))
+    shown = status(bench)
+    assert (shown.disruptions, shown.budget_left) == (0, 6)
+    assert [(past.cause, past.count) for past in shown.recovered] == [("relay", 19)]
+
+
+def test_a_reset_begins_anew_with_everything_and_is_counted() -> None:
+    bench = bench_of()
+    bench.tell(ready(), proven(bench))
+    bench.tags()
+    bench.tell(ResetPeer(peer=BOB))
+    why = "reset by hand"
+    assert bench.mail(TO.ice_worker) == [Distress(peer=BOB, path="direct", reason=why)]
+    assert bench.mail(TO.relay_worker) == [RelayEvidence(peer=BOB, generation=0, reason=why)]
+    assert bench.mail(TUNNELS) == [RenewHandshake(peer=BOB)]
+    assert bench.mail(TO.guard) == [ResetPeer(peer=BOB)]
+    bench.tell(RelayLost(peer=BOB, generation=5, reason=why))
+    assert bench.mail(TO.guard) == [PathLost(peer=BOB, reason=why)]
+    bench.advance(1.5)
+    bench.tell(ready(6), proven(bench, 6))
+    shown = status(bench)
+    assert (shown.resets, shown.last_recovery_cause) == (1, why)
+    assert [(past.cause, past.count, past.last_s) for past in shown.recovered] == [("reset", 1, 1.5)]

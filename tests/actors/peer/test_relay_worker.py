@@ -1,3 +1,4 @@
+from itertools import pairwise
 from random import Random
 
 from actors.addresses import PACKET, RELAYS
@@ -6,6 +7,7 @@ from actors.messages.packet import RelayedClosed, RelayedCloseDone, RelayedFaile
 from actors.messages.peer import (
     Distress,
     LocalRelayChanged,
+    MeetElsewhere,
     ProveNow,
     RelayEvidence,
     RelayLost,
@@ -13,10 +15,11 @@ from actors.messages.peer import (
     RelayTurn,
     RelayTurnDone,
     RemoteIdle,
+    SendOffer,
 )
 from actors.messages.process import ProcessRestarted
 from actors.peer.relay_states import Closed, Closing, Open, Opening
-from actors.peer.relay_worker import CLOSE_S, OPEN_S, TURN_S, RelayWorker
+from actors.peer.relay_worker import CLOSE_S, HOMELESS_S, OPEN_S, TURN_S, RelayWorker
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO
 from tests.kit.bench import Bench
 
@@ -435,3 +438,100 @@ def test_idleness_ends_a_turn_in_hand() -> None:
     bench.tell(turn(1), RemoteIdle(peer=BOB))
     assert outcomes(bench) == [(1, "failed")]
     assert requests(bench) == [("OpenRelayed", FIRST), ("CloseRelayed", FIRST)]
+
+
+# --- another relay that both reach ---
+
+
+def places(bench: Bench) -> list[str]:
+    """Return where RELAYS was asked to open since the last look."""
+    return [mail.url for mail in bench.mail(RELAYS) if isinstance(mail, OpenRelayed)]
+
+
+def moved(bench: Bench) -> list[str | None]:
+    """Return what our offers are to name, for each offer that is to go out at once."""
+    mail = bench.mail(TO.offer_listener)
+    return [
+        named.url
+        for named, offer in pairwise(mail)
+        if isinstance(named, LocalRelayChanged) and isinstance(offer, SendOffer)
+    ]
+
+
+def test_where_the_remote_does_not_come_the_controller_goes_where_it_is_and_says_so() -> None:  # S7
+    bench = worker(controller=True)
+    bench.tell(turn(1))
+    assert places(bench) == [HOME]
+    bench.advance(TURN_S)
+    assert moved(bench) == [THEIRS]
+    bench.tell(closed(FIRST))
+    assert places(bench) == [THEIRS]
+    bench.tell(opened(FIRST + 1))
+    assert bench.mail(TO.offer_listener) == [LocalRelayChanged(peer=BOB, generation=FIRST + 1, url=THEIRS)]
+    bench.tell(turn(2))
+    assert isinstance(bench.state, Open)  # it is no reason to move that our home is elsewhere
+
+
+def test_one_whose_home_is_ours_is_waited_for_there() -> None:
+    bench = worker(controller=True)
+    bench.tell(turn(1, HOME))
+    bench.advance(TURN_S)
+    assert (places(bench), moved(bench)) == ([HOME], [])
+    assert isinstance(bench.state, Opening)
+
+
+def test_a_relay_that_nothing_comes_over_is_left_for_another() -> None:  # recovery R11
+    bench = open_worker(controller=True)
+    bench.tell(evidence(FIRST), MeetElsewhere(peer=BOB))
+    assert moved(bench) == [THEIRS]
+    bench.tell(closed(FIRST))
+    assert places(bench) == [THEIRS]
+    bench.tell(MeetElsewhere(peer=BOB))  # it came late: what is opening is left as well
+    assert moved(bench) == [None]
+    bench.tell(closed(FIRST + 1), opened(FIRST + 2))
+    assert places(bench) == [HOME]
+    bench.tell(MeetElsewhere(peer=BOB))
+    assert isinstance(bench.state, Open)  # what is open now is another than the one that nothing came over
+
+
+def test_who_does_not_control_goes_nowhere_by_itself() -> None:
+    bench = open_worker()
+    bench.tell(evidence(FIRST), MeetElsewhere(peer=BOB), closed(FIRST))
+    assert places(bench) == [THEIRS]
+    assert moved(bench) == []
+
+
+def test_without_a_home_for_long_the_pair_meets_at_the_remotes() -> None:  # S6
+    bench = worker(controller=True, home=None)
+    bench.tell(turn(1))
+    assert places(bench) == []
+    bench.advance(HOMELESS_S)
+    assert moved(bench) == [THEIRS]
+    assert places(bench) == [THEIRS]
+
+
+def test_a_home_that_comes_back_soon_is_met_at() -> None:
+    bench = worker(controller=True, home=None)
+    bench.tell(turn(1))
+    bench.advance(HOMELESS_S / 2)
+    bench.tell(HomeRelayChanged(url=HOME, server_ip=None))
+    bench.advance(HOMELESS_S)
+    assert places(bench) == [HOME]
+
+
+def test_openings_that_fail_go_round_without_an_offer_for_each() -> None:
+    bench = worker(controller=True)
+    bench.tell(turn(1))
+    found = []
+    for generation in range(FIRST, FIRST + 4):
+        found += places(bench)
+        bench.tell(failed(generation))
+        bench.advance(10.0)
+    assert found == [HOME, THEIRS, HOME, THEIRS]
+    assert moved(bench) == []
+
+
+def test_a_connection_elsewhere_that_outlived_the_control_process_stays() -> None:
+    bench = worker(controller=True, resumed=(4, THEIRS))
+    bench.tell(turn(1))
+    assert isinstance(bench.state, Open)
