@@ -51,9 +51,9 @@ def new_address(*who: str, away_s: float = 0.0) -> Break:
                 cut(gate.uplink)
             time.sleep(away_s)
         for gate in gates:
-            redial(stage.ground, gate)
             if away_s:
                 mend(gate.uplink)
+            redial(stage.ground, gate)
         return Broken(at, boot_time() if away_s else None)
 
     return fault
