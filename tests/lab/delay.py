@@ -1,4 +1,4 @@
-"""A pair whose packets take their time: every packet between a host and the hub is held for 20 ms, or as long as is wanted.
+"""A pair whose packets take their time: every packet between a host and the hub is held, for 20 ms if not for longer.
 
     alice --\\
              wan: each packet goes through a device that holds it -- hub (relay, signal)
