@@ -21,6 +21,7 @@ from wg.datagrams import Endpoint, UdpBatch
 MAX_WAIT_S = 1.0  # the loop's clock stops during suspend, deadlines do not
 SETTLE_S = 0.2  # from a change of addresses to reading them: more of it follows, mostly
 POLL_S = 30.0  # where the kernel does not tell
+SHARE = 20  # of the time goes into reading at the most one part in so many: some routers' routes change all the time
 
 
 class IceDriver:
@@ -43,6 +44,7 @@ class IceDriver:
         self._resolver = Resolver(loop, servers, self._on_resolved)
         self._network = NetworkWatch(agents.interfaces)
         self._losers: set[tuple[int, str]] = set()  # what was lost since the last reading
+        self._reading_s = 0.0  # that it took
         self._watch: AddressWatch | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -100,13 +102,15 @@ class IceDriver:
         assert self._watch is not None
         self._losers |= self._watch.news()
         if self._reading is None:
-            self._reading = self._loop.call_later(SETTLE_S, self._read_addresses)
+            settle_s = max(SETTLE_S, SHARE * self._reading_s)
+            self._reading = self._loop.call_later(settle_s, self._read_addresses)
 
     def _read_addresses(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
         # Without a watch the next time is now, in POLL_S.
         self._reading = None if self._watch is not None else self._loop.call_later(POLL_S, self._read_addresses)
+        began_at = self._loop.time()
         try:
             found = self._read()
         except OSError as error:
@@ -114,6 +118,7 @@ class IceDriver:
             return
         losers, self._losers = self._losers, set()
         besides = self._network.look(found, losers)
+        self._reading_s = self._loop.time() - began_at
         effects = self._agents.addresses_read(found.addresses, self._clock(), besides=besides)
         if effects:
             self._resolver.again()

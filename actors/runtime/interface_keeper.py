@@ -11,6 +11,7 @@ from transport.drivers.interfaces import AddressWatch
 
 SETTLE_S = 0.2  # from a change to looking: who sets it down and up again has done so by then
 POLL_S = 30.0  # where the kernel does not tell, and for what it could not
+SHARE = 20  # of the time goes into looking at the most one part in so many: some routers' routes change all the time
 
 
 class InterfaceKeeper:
@@ -23,6 +24,7 @@ class InterfaceKeeper:
         self._watch: AddressWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._looking_s = 0.0  # that it took
 
     def open(self) -> None:
         """Begin."""
@@ -46,7 +48,7 @@ class InterfaceKeeper:
     def _on_news(self) -> None:
         assert self._watch is not None
         self._watch.news()
-        self._look_in(SETTLE_S)
+        self._look_in(max(SETTLE_S, SHARE * self._looking_s))
 
     def _look_in(self, seconds: float) -> None:
         """Look at the interface then, or sooner if that is due sooner."""
@@ -65,12 +67,14 @@ class InterfaceKeeper:
             self._look_in(wait_s)
             return
         self._look_in(POLL_S)
-        name = self._interface.name
+        name, began_at = self._interface.name, self._loop.time()
         try:
             done = self._interface.repair()
         except OSError as error:
             logger.error("the interface cannot be repaired", interface=name, reason=error.strerror or str(error))
             return
+        finally:
+            self._looking_s = self._loop.time() - began_at
         if not done:
             return
         self.repairs += 1

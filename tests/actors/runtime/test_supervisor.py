@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from actors.node.repairs import MAX_REPAIRS
 from tests.actors.runtime.agents import INTERFACE, PROCESSES, Agent, agent, is_alive, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.netns]
@@ -143,6 +144,15 @@ def test_an_interface_that_somebody_sets_down_and_flushes_is_repaired_and_nothin
         assert [each["local"] for each in interface["addr_info"]] == ["10.77.0.1", "fd77::1"]
     assert running.incarnations() == before
     assert f"interface repaired interface={INTERFACE}" in running.logged()
+
+
+def test_who_sets_the_interface_down_again_and_again_is_not_fought(fresh: Agent) -> None:
+    fresh.start().ready()
+    for number in range(1, MAX_REPAIRS + 1):
+        fresh.space.run("ip", "link", "set", INTERFACE, "down")
+        wait_until(partial(repaired, fresh, number), "it is repaired")
+    wait_until(lambda: "again and again; it is repaired once a minute now" in fresh.logged(), "it is told")
+    assert fresh.stop() == 0
 
 
 def repairs(one: Agent) -> int:
