@@ -133,8 +133,9 @@ class QuicUdp:
                     trains = False
                     self._segments = self._segments and error.errno not in NO_TRAINS
                     continue
-                if train.local is not None and error.errno in UNUSABLE:
-                    ancillary, train = [], train._replace(local=None)  # the address that was asked is not ours any more
+                if train.local is not None and error.errno != errno.EMSGSIZE:
+                    # Most likely the address that was asked is not ours any more.
+                    ancillary, train = [], train._replace(local=None)
                     continue
                 self._count(error, len(part))
             left = left[len(part) :]

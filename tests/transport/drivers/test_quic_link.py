@@ -201,9 +201,10 @@ def test_the_way_back_is_proven_by_a_message_to_ourselves_that_nobody_sees(tls: 
             alice = await QuicParty(ALICE).joined(middle.url, trust)
             alice.send(ALICE, b"marker")
             await alice.until(alice.payloads)
-            assert max(seen) >= MESSAGE_LEN
-            assert alice.quic._watch is not None
-            assert alice.quic._watch.state == Wide()
+            await becomes(lambda: max(seen) >= MESSAGE_LEN)
+            watch = alice.quic._watch
+            assert watch is not None
+            await becomes(lambda: watch.state == Wide())
             assert alice.payloads() == [b"marker"]
 
     run(story)
