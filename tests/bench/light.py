@@ -64,16 +64,70 @@ class NoTun:
         pass
 
 
-class LightAgent:
-    """One agent; its actors have one queue, so their order is that of the mail."""
+class Actors:
+    """Machines on an asyncio loop.  They have one queue, so their order is that of the mail."""
 
-    def __init__(self, private_key: bytes, remote: PublicKey, plan: dict[str, Any]) -> None:
-        self._key = PublicKey(encode_key(LocalStatic(private_key).public))
-        self._loop = asyncio.get_running_loop()
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.machines: dict[Address[Any], Any] = {}
         self._mail: deque[tuple[Address[Any], msgspec.Struct]] = deque()
         self._timers: dict[tuple[Address[Any], type], asyncio.TimerHandle] = {}
-        self._actors: dict[Address[Any], Any] = {}
         self._working = False
+
+    def begin(self, address: Address[Any]) -> None:
+        """Let a machine that is here say what it wants first."""
+        machine = self.machines[address]
+        if isinstance(machine, Starting):
+            self.perform(machine.start(clock.now()), address)
+
+    def post(self, to: Address[Any], message: msgspec.Struct) -> None:
+        """Put mail into a mailbox."""
+        self._mail.append((to, message))
+        if not self._working:
+            self._working = True
+            self.loop.call_soon(self._work)
+
+    def handle(self, to: Address[Any], message: msgspec.Struct) -> None:
+        """Have a machine work on its mail.  For STATUS, or the supervisor: nobody looks."""
+        if to in self.machines:
+            self.perform(self.machines[to].handle(message, clock.now()), to)
+
+    def settled(self) -> None:
+        """Do what the mail has made, once all of it has been handled."""
+
+    def perform(self, effects: list[Effect], actor: Address[Any] | None = None) -> None:
+        """Do what a machine wants done; `actor` None: a driver's machine, which sets no timers then."""
+        for effect in effects:
+            match effect:
+                case Send(to=to, message=message):
+                    self.post(to, message)
+                case Later(at=at, message=message):
+                    assert actor is not None
+                    self._cancel(actor, type(message))
+                    delay_s = max(at - clock.now(), 0.0)
+                    self._timers[actor, type(message)] = self.loop.call_later(delay_s, self.post, actor, message)
+                case Cancel(timer=timer):
+                    assert actor is not None
+                    self._cancel(actor, timer)
+
+    def _work(self) -> None:
+        while self._mail:
+            self.handle(*self._mail.popleft())
+        self._working = False
+        self.settled()
+
+    def _cancel(self, actor: Address[Any], timer: type) -> None:
+        handle = self._timers.pop((actor, timer), None)
+        if handle is not None:
+            handle.cancel()
+
+
+class LightAgent(Actors):
+    """One agent."""
+
+    def __init__(self, private_key: bytes, remote: PublicKey, plan: dict[str, Any]) -> None:
+        super().__init__()
+        self._key = PublicKey(encode_key(LocalStatic(private_key).public))
         sockets = open_udp(0)
         self._port: int = sockets[0].getsockname()[1]
         self._remote, self._plan = remote, plan
@@ -90,24 +144,24 @@ class LightAgent:
             core, rules, InterfaceRules(NO_INTERFACE, rules, ()), CONTROLS, own_networks=[], enabled=True
         )
         self._carrier = Carrier(
-            self._loop,
+            self.loop,
             tunnels,
             NoTun(),  # type: ignore[arg-type]
             udp,
-            deliver=self._perform,
+            deliver=self.perform,
             gone=sys.exit,
             clock=clock.now,
         )
         self._dialer = RelayDialer(
-            self._loop,
+            self.loop,
             links,
             diallers={"ws": partial(dial, ca=None)},
-            deliver=self._perform,
+            deliver=self.perform,
             receive=self._carrier.receive_relayed,
             clock=clock.now,
         )
         self._ice = IceDriver(
-            self._loop, ice_agents, servers=[], send=self._carrier.send_udp, deliver=self._perform, clock=clock.now
+            self.loop, ice_agents, servers=[], send=self._carrier.send_udp, deliver=self.perform, clock=clock.now
         )
         self._signal = SignalClient(
             self._plan["signal_url"],
@@ -118,7 +172,7 @@ class LightAgent:
             unix_clock=clock.unix_now,
             rng=rng,
         )
-        self._actors = {
+        self.machines = {
             TUNNELS: tunnels,
             RELAY_LINKS: links,
             ICE_AGENTS: ice_agents,
@@ -133,32 +187,17 @@ class LightAgent:
         self._links.known_peers([self._remote])
         self._carrier.open(self._dialer, self._ice)
         self._ice.open()
-        self._run = self._loop.create_task(self._signal.run())
-        for address in list(self._actors):
-            self._start(address)
+        self._run = self.loop.create_task(self._signal.run())
+        for address in list(self.machines):
+            self.begin(address)
         prefix = f"{self._plan['remote_address']}/32"
         self.post(
             PEERS,
             PeersConfigured(peers=(PeerSettings(peer=self._remote, name="remote", allowed_ips=(prefix,)),)),
         )
 
-    def post(self, to: Address[Any], message: msgspec.Struct) -> None:
-        """Put mail into a mailbox."""
-        self._mail.append((to, message))
-        if not self._working:
-            self._working = True
-            self._loop.call_soon(self._work)
-
-    def _work(self) -> None:
-        while self._mail:
-            to, message = self._mail.popleft()
-            self._handle(to, message)
-        self._working = False
-        self._carrier.settle_soon()
-        self._dialer.settle_soon()
-        self._ice.settle_soon()
-
-    def _handle(self, to: Address[Any], message: msgspec.Struct) -> None:
+    def handle(self, to: Address[Any], message: msgspec.Struct) -> None:
+        """Work on mail; the process actor's part is done here."""
         match message:
             case StartPeer():
                 made = make_peer(
@@ -172,39 +211,19 @@ class LightAgent:
                     ice=True,
                 )
                 addresses: dict[Address[Any], Any] = {Address(actor, CONTROL_0): one for actor, one in made.items()}
-                self._actors |= addresses
+                self.machines |= addresses
                 for address in addresses:
-                    self._start(address)
+                    self.begin(address)
             case StopPeer():
                 raise AssertionError(message)
-            case _ if to in self._actors:
-                self._perform(self._actors[to].handle(message, clock.now()), to)
             case _:
-                pass  # for STATUS, or the supervisor: nobody looks
+                super().handle(to, message)
 
-    def _start(self, address: Address[Any]) -> None:
-        machine = self._actors[address]
-        if isinstance(machine, Starting):
-            self._perform(machine.start(clock.now()), address)
-
-    def _perform(self, effects: list[Effect], actor: Address[Any] | None = None) -> None:
-        for effect in effects:
-            match effect:
-                case Send(to=to, message=message):
-                    self.post(to, message)
-                case Later(at=at, message=message):
-                    assert actor is not None
-                    self._cancel(actor, type(message))
-                    delay_s = max(at - clock.now(), 0.0)
-                    self._timers[actor, type(message)] = self._loop.call_later(delay_s, self.post, actor, message)
-                case Cancel(timer=timer):
-                    assert actor is not None
-                    self._cancel(actor, timer)
-
-    def _cancel(self, actor: Address[Any], timer: type) -> None:
-        handle = self._timers.pop((actor, timer), None)
-        if handle is not None:
-            handle.cancel()
+    def settled(self) -> None:
+        """Send what the mail has made."""
+        self._carrier.settle_soon()
+        self._dialer.settle_soon()
+        self._ice.settle_soon()
 
 
 def _timestamps() -> Any:

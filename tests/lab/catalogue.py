@@ -113,6 +113,8 @@ def _relays() -> Iterator[Scenario]:
     yield Scenario("S5", "restarted", breaks.relay_restarted(), "relayed", FELT, relayed)
     away = breaks.relay_restarted(10.0)
     yield Scenario("S5", "away-10s", away, "relayed", FELT, relayed)
+    crowded = replace(relayed, crowd=1000)
+    yield Scenario("S5", "with-1000-clients", breaks.relay_restarted(), "relayed", FELT, crowded)
     two = replace(relayed, relays=((0, 1), (0, 1)))
     never = float("inf")
     yield Scenario("S6", "other-down", breaks.relay_restarted(never, used=False), "relayed", UNFELT, two, watch_s=8.0)

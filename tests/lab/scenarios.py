@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -26,6 +27,7 @@ from tests.lab.stage import HALF_S, Stage
 
 RUNS = 3
 JOBS = 2
+CROWD_S = 60.0  # for all clients of a crowd to have their links
 TRANSFER_S = 5.0  # what arrives in that time tells how long 10 MB take
 UP_S = 40.0  # for the stage to be as the scenario begins
 AGAIN_S = 25.0  # for it to be so once more; later than that, a new one is quicker
@@ -56,6 +58,7 @@ def _on_one_stage(scenario: Scenario, runs: int, *, told: bool) -> Iterator[Outc
                     if number:
                         return
                     raise PairFailed(f"not {scenario.start} within {UP_S:.0f} s\n{stage.logs()}")
+                stage.wait_crowd(CROWD_S)
                 time.sleep(scenario.settled_s)
                 outcome = _one_run(stage, scenario, told=told)
                 yield outcome
@@ -102,6 +105,9 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
     match scenario.measured:
         case "outage" | "nothing torn down":
             stage.wait_flows(since, limit_s)
+            homed_at = stage.wait_crowd(limit_s)
+            if homed_at:
+                _tell_crowd(scenario, [at - since for at in homed_at])
             return stage.silence(since, boot_time())
         case "direct":
             if not stage.wait_proven("direct", limit_s):
@@ -115,6 +121,12 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
             return 80.0 / stage.transfer_mbit_s(TRANSFER_S)
         case "noticed":
             return _noticed_unfelt(stage, scenario, broken)
+
+
+def _tell_crowd(scenario: Scenario, back_s: list[float]) -> None:
+    busiest = max(Counter(int(at) for at in back_s).values())
+    told = f"{len(back_s)} clients back from {min(back_s):.1f} to {max(back_s):.1f} s, {busiest} in the busiest second"
+    print(f"{scenario.name}: {told}", file=sys.stderr, flush=True)
 
 
 def _noticed_unfelt(stage: Stage, scenario: Scenario, broken: Broken) -> float:

@@ -4,6 +4,7 @@ A Pair, with what the scenarios need beside: routers to break, a second relay se
 the agents without a process for each look.
 """
 
+import json
 import os
 import secrets
 import signal
@@ -53,6 +54,7 @@ class Plan:
     relays: tuple[tuple[int, ...], ...] = ((0,), (0,))  # the relay servers that each end is told of
     third: Literal["", "friend", "double"] = ""  # one more agent: a peer of both, or one with the left one's key
     standby: bool = True  # beside a direct path there can be a relayed connection
+    crowd: int = 0  # more clients of the first relay server
     meddling: bool = False  # the signal server delays, reorders, duplicates and replays
 
 
@@ -79,6 +81,7 @@ class Stage(Pair):
         self.plan = plan
         self.servers: list[subprocess.Popen[str] | None] = [None, None]  # the relays
         self.third: End | None = None
+        self._crowd: subprocess.Popen[str] | None = None
         self._shifts: dict[str, Shift] = {}
 
     def _lay_out(self, network: Network) -> Homes:
@@ -171,6 +174,11 @@ class Stage(Pair):
         for index in sorted({relay for relays in self.plan.relays for relay in relays}):
             self.start_relay(index)
             self._wait_listening(RELAY_PORTS[index], f"relay{index}")
+        if self.plan.crowd:
+            secret = (self.directory / "relay.secret").read_text().strip()
+            command = [sys.executable, "-m", "tests.lab.crowd", RELAYS[0], secret, str(self.plan.crowd)]
+            with self.log_path("crowd").open("a") as log:
+                self._crowd = self.hub.spawn(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
 
     def processes(self, end: End) -> list[int]:
         """Return the process ids of an agent, its supervisor's first."""
@@ -183,6 +191,29 @@ class Stage(Pair):
         sent_at = boot_time()
         os.kill(pid, how)
         return sent_at
+
+    def crowd_homed_at(self) -> list[float]:
+        """Return since when each client of the crowd that has a link to the relay server has it."""
+        if self._crowd is None:
+            return []
+        assert self._crowd.stdin is not None
+        assert self._crowd.stdout is not None
+        self._crowd.stdin.write("\n")
+        self._crowd.stdin.flush()
+        found: list[float] = json.loads(self._crowd.stdout.readline())
+        return found
+
+    def wait_crowd(self, limit_s: float) -> list[float]:
+        """Wait until the whole crowd has its links, and return since when.  Raises PairFailed."""
+        homed_at: list[float] = []
+
+        def all_homed() -> bool:
+            homed_at[:] = self.crowd_homed_at()
+            return len(homed_at) == self.plan.crowd
+
+        if not self.wait_for(all_homed, limit_s):
+            raise PairFailed(f"{len(homed_at)} of {self.plan.crowd} clients have a link after {limit_s:.0f} s")
+        return homed_at
 
     # --- looking ---
 
