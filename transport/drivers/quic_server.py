@@ -35,6 +35,7 @@ from transport.drivers.relay_server import Service
 from wg.datagrams import Endpoint
 
 RETRY_ABOVE: Final = 8  # half-open connections, from which on an address must prove itself
+STALE_TIMERS: Final = 1024  # entries that something earlier replaced, kept until they are swept out
 MAX_HALF_OPEN: Final = 128
 MAX_HALF_OPEN_OF_ONE: Final = 16  # of one IPv4 address, or one IPv6 network of 64 bits
 
@@ -112,6 +113,7 @@ class QuicListener:
         """Drop what leads to a connection that is over."""
         for cid in quic_socket.cids:
             self._by_cid.pop(cid, None)
+        quic_socket.scheduled_at = inf
         self.no_longer_half_open(quic_socket)
 
     def no_longer_half_open(self, quic_socket: QuicSocket) -> None:
@@ -137,6 +139,9 @@ class QuicListener:
         if at < quic_socket.scheduled_at:
             quic_socket.scheduled_at = at
             heapq.heappush(self._timers, (at, next(self._numbers), quic_socket))
+            if len(self._timers) > STALE_TIMERS + 2 * len(self._by_cid):
+                self._timers = [timer for timer in self._timers if timer[0] == timer[2].scheduled_at]
+                heapq.heapify(self._timers)
             self._arm()
 
     # --- inputs ---
@@ -144,6 +149,15 @@ class QuicListener:
     def _receive(self, udp: QuicUdp, trains: list[Train]) -> None:
         now = self.service.now()
         self._flushing = True  # once, at the end
+        try:
+            for quic_socket in self._take(udp, trains, now):
+                quic_socket.work_off(now)
+            self.service.work_off()
+        finally:
+            self._flush()
+
+    def _take(self, udp: QuicUdp, trains: list[Train], now: float) -> list[QuicSocket]:
+        """Give datagrams to their connections; return those that got any."""
         by_cid = self._by_cid
         touched: dict[QuicSocket, None] = {}
         for endpoint, local, datagrams in trains:
@@ -156,10 +170,7 @@ class QuicListener:
                 quic_socket.udp, quic_socket.local = udp, local
                 quic_socket.quic.take(datagram, endpoint, now)
                 touched[quic_socket] = None
-        for quic_socket in touched:
-            quic_socket.work_off(now)
-        self.service.work_off()
-        self._flush()
+        return list(touched)
 
     def _flush(self) -> None:
         self._flushing = False

@@ -80,6 +80,8 @@ class QuicSocket:
             if self.quic.end is None:
                 self.flush(now)
                 self.quic.finish()
+            if self._connection is not None:
+                self._service.server.connection_lost(self._connection, "the server ended it")
             self._over(now)
 
     def on_timer(self, now: float) -> None:

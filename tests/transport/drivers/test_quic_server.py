@@ -365,6 +365,39 @@ def test_a_handshake_that_stops_half_way_is_dropped_in_time(
     run(story)
 
 
+def test_timers_that_something_earlier_replaced_are_swept_out(
+    tls: Files, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quic_server, "STALE_TIMERS", 16)
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            alice = await QuicParty(ALICE).joined(relay.url, trust)
+            listener = relay.listener
+            (connection,) = set(listener._by_cid.values())
+            for number in range(1000):
+                connection.scheduled_at = boot_time() + 100.0
+                listener.schedule(connection, boot_time() + 20.0 - number / 100)
+                assert len(listener._timers) <= 17 + 2 * len(listener._by_cid)
+            alice.send(ALICE, b"still here")
+            await alice.until(alice.payloads)
+
+    run(story)
+
+
+def test_a_listener_that_closes_ends_its_connections(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            alice = await QuicParty(ALICE).joined(relay.url, trust)
+            relay.listener.close()
+            closed = await alice.closed()
+            assert closed.reason == "the relay server closed the QUIC connection (code 0, 'normal closure')"
+            assert relay.server.connections == 0
+            assert relay.listener._by_cid == {}
+
+    run(story)
+
+
 # --- where it listens ---
 
 
