@@ -1,6 +1,8 @@
 """Reads an agent's records, as they come or as they were, and prints those that are wanted."""
 
+import difflib
 import sys
+from collections.abc import Collection
 
 from actors.cli.errors import WRONG_USE, CommandFailed, as_line
 from actors.cli.running import Agent, boot_now
@@ -141,3 +143,12 @@ def parse_id(option: str, text: str) -> int:
         told = f"{option}: {text[:40]!r} is no id; the number behind # in a line of `homing trace` would do"
         raise CommandFailed(told, code=WRONG_USE)
     return int(digits)
+
+
+def known(option: str, wanted: str, names: Collection[str], what: str) -> None:
+    """Refuse a name that no record could have.  Raises CommandFailed."""
+    if wanted in names:
+        return
+    near = difflib.get_close_matches(wanted, names, n=5)
+    listed = f"is it {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(names))}"
+    raise CommandFailed(f"{option}: no {what} {wanted[:40]}; {listed}", code=WRONG_USE)

@@ -1,9 +1,7 @@
 """`homing trace`: the mail between the agent's actors, as it comes or as it was."""
 
-import difflib
 import sys
 import time
-from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated
 
@@ -11,10 +9,11 @@ import typer
 
 from actors import addresses
 from actors.cli.errors import WRONG_USE, CommandFailed
-from actors.cli.reading import Printer, Reader, parse_id, seconds_of
+from actors.cli.reading import Printer, Reader, known, parse_id, seconds_of
 from actors.cli.report import find_peer, names_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
 from actors.cli.trace_queues import show_queues
+from actors.cli.trace_tape import record, sequence, show
 from actors.cli.trace_why import why
 from actors.effects import Address
 from actors.messages.overflow import TYPE_OF
@@ -30,6 +29,9 @@ ACTORS = frozenset(
 app = typer.Typer(rich_markup_mode=None)
 app.command("why")(why)
 app.command("queues")(show_queues)
+app.command("record")(record)
+app.command("show")(show)
+app.command("sequence")(sequence)
 
 
 @app.callback(invoke_without_command=True)
@@ -88,9 +90,9 @@ def run(
     caused = None if cause is None else Caused(parse_id("--cause", cause))
     wanted = frozenset(tag_of(name) for text in types or () for name in text.split(",") if name.strip())
     for tag in wanted:
-        _known("--type", tag, TYPE_OF, "message type")
+        known("--type", tag, TYPE_OF, "message type")
     if actor:
-        _known("--actor", actor.rpartition("/")[2], ACTORS, "actor")
+        known("--actor", actor.rpartition("/")[2], ACTORS, "actor")
     agent = find_agent(run_directory, node)
     running_pid(agent)
     names: Names = names_of(agent.snapshots()[0])
@@ -117,15 +119,6 @@ def run(
 
 def _filters(**options: str | None) -> str:
     return "".join(f" --{name} {value}" for name, value in options.items() if value)
-
-
-def _known(option: str, wanted: str, names: Collection[str], what: str) -> None:
-    """Refuse a name that no record could have.  Raises CommandFailed."""
-    if wanted in names:
-        return
-    near = difflib.get_close_matches(wanted, names, n=5)
-    listed = f"is it {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(names))}"
-    raise CommandFailed(f"{option}: no {what} {wanted[:40]}; {listed}", code=WRONG_USE)
 
 
 def _peers(wanted: str, names: Names) -> frozenset[PublicKey]:

@@ -96,6 +96,11 @@ def _receiver(record: Record, names: Names) -> str:
     return actor_name(record.to, names) or record.process
 
 
+def fields_text(record: Record, names: Names) -> str:
+    """Return the message's fields as `name=value`, without the peer that the receiver's name says."""
+    return " ".join(_fields(record, names))
+
+
 def actor_name(name: str, names: Names) -> str:
     """Return an actor's name with its peer's name in it."""
     rest, _, role = name.rpartition("/")  # a key may hold slashes itself

@@ -19,7 +19,10 @@ def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[s
     assert homing(capsys, "--help").out == result.out
 
 
-BELOW = (("key", "new"), ("key", "public"), ("trace", "why"), ("trace", "queues"))
+BELOW = (
+    *(("key", name) for name in ("new", "public")),
+    *(("trace", name) for name in ("why", "queues", "record", "show", "sequence")),
+)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
