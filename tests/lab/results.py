@@ -30,6 +30,7 @@ class Result:
     may_be_s: tuple[float | None, float | None]  # median, every run
     ok: bool
     shortened: str = ""
+    seconds: tuple[float, ...] = ()  # of each run
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -40,12 +41,13 @@ class Result:
         """Return what `as_json` told."""
         told = json.loads(text)
         spreads = {name: Spread(**told.pop(name)) for name in ("outage_s", "noticed_s")}
-        return cls(**told | spreads | {"may_be_s": tuple(told["may_be_s"])})
+        return cls(**told | spreads | {name: tuple(told[name]) for name in ("may_be_s", "seconds")})
 
 
 def summary(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
     """Return what the runs gave together, and whether that is within the scenario's figures."""
-    seconds = spread([one.seconds for one in outcomes if one.seconds is not None])
+    each = tuple(one.seconds for one in outcomes if one.seconds is not None)
+    seconds = spread(each)
     limit = scenario.limit
     in_the_middle = limit.p50 is None or len(outcomes) < MANY or (seconds.p50 or 0.0) <= limit.p50
     return Result(
@@ -60,6 +62,7 @@ def summary(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
         (limit.p50, limit.p99),
         in_the_middle and all(scenario.allows(one) for one in outcomes),
         scenario.shortened,
+        each,
     )
 
 
@@ -88,20 +91,26 @@ def _seconds(value: float | None) -> str:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Return the README's table."""
-    rows = ["| scenario | measured | runs | p50 | worst | to reach (p50, worst) | noticed, worst |", "|---" * 7 + "|"]
-    for result in sorted(results, key=lambda one: (int(one.scenario.lstrip("S") or 0), one.variant)):
-        shortened = f" ({result.shortened})" if result.shortened else ""
-        cells = (
-            f"{result.scenario} {result.variant}{shortened}",
-            result.measured,
-            f"{result.recovered} of {result.runs}",
-            *(_seconds(value).strip() for value in (result.outage_s.p50, result.outage_s.max)),
-            _may_be(result),
-            _seconds(result.noticed_s.max).strip(),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    """Return the README's table: a row for what is measured of a scenario, over all its variants."""
+    rows: dict[tuple[str, str, tuple[float | None, float | None]], list[Result]] = {}
+    for result in sorted(results, key=lambda one: (int(one.scenario[1:]), one.variant)):
+        rows.setdefault((result.scenario, result.measured, result.may_be_s), []).append(result)
+    head = ["| scenario | measured | recovered | p50 | worst | to reach (p50 / worst) | variants |", "|---" * 7 + "|"]
+    return "\n".join([*head, *(_row(found) for found in rows.values())])
+
+
+def _row(found: list[Result]) -> str:
+    first, seconds = found[0], spread([value for one in found for value in one.seconds])
+    shortened = "; ".join(dict.fromkeys(one.shortened for one in found if one.shortened))
+    cells = (
+        first.scenario,
+        first.measured,
+        f"{sum(one.recovered for one in found)} of {sum(one.runs for one in found)}",
+        *(_seconds(value).strip() for value in (seconds.p50, seconds.max)),
+        _may_be(first),
+        ", ".join(one.variant for one in found) + (f" ({shortened})" if shortened else ""),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def story(stage: Stage, since: float, until: float) -> str:
