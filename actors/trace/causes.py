@@ -9,7 +9,7 @@ paths); of those, the one that broke first.  No rule guesses: where two causes l
     resumed_from_sleep       OutsideEvent resumed
     same_key_twice           the signal server, or three times the relay server, let go of us for another with our key
     *_process_hung, _killed, _failed   ProcessExited at the supervisor, with or without KillProcess before
-    interface_changed        OutsideEvent: our own addresses are others
+    interface_changed        OutsideEvent: our own interfaces, addresses or routes are others
     nat_changed              STUN servers, or our reflexive candidates, show us at another endpoint than before
     both_nats_changed        the same, and the peer's reflexive candidates too
     own_network              relay link and signal link went silent together, and nobody refused the new ones
@@ -67,12 +67,14 @@ Cause = Literal[
     "login_refused",  # it was never up: the relay server refuses our secret or token
 ]
 
-LEAD_S = 2.0  # an outside event this long after the first trouble may still be what made it
+BEFORE_S, AFTER_S = 8.0, 2.0  # how long before what broke, or after, an event may come that broke it
+STUN_S = 30.0  # from a new address of a NAT until STUN servers have told of it
+TOGETHER_S = 40.0  # from the one link that is found dead to the other that died with it
 IN_FLIGHT_S = 0.2  # what comes so long after the first doubt was sent after the break
 DISPLACED = "replaced: another client registered"
 RELAY_CLOSES = 3  # "Close" without a reason, before it says that another has our key
 SAID_CLOSE = "the relay server said Close"
-SILENT_LINK = ("half-open", "the connection went silent", "went silent")
+SILENT_LINK = ("half-open", "the connection went silent", "went silent", "nothing was heard")
 REFUSED = "refused"
 ANOTHER_SESSION = "the remote has begun another ICE session"
 
@@ -115,9 +117,9 @@ class Trouble:
         """Return when that was, or when the first of all facts was."""
         return (self.broke or self.facts[0]).at
 
-    def around(self, fact: Fact | None) -> bool:
-        """Whether this fact came early enough to be what broke it."""
-        return fact is not None and fact.at <= self.broke_at + LEAD_S
+    def near(self, fact: Fact) -> bool:
+        """Whether this fact is near enough to what broke to be what broke it."""
+        return self.broke is None or -BEFORE_S <= fact.at - self.broke.at <= AFTER_S
 
 
 Rule = Callable[[Trouble], Verdict | None]
@@ -142,7 +144,7 @@ def _reset(trouble: Trouble) -> Verdict | None:
 
 def _resumed(trouble: Trouble) -> Verdict | None:
     fact = trouble.first("resumed")
-    if fact is None:
+    if fact is None or not trouble.near(fact):
         return None
     return Verdict("resumed_from_sleep", f"this machine {fact.of.get('detail')}", fact)
 
@@ -173,7 +175,7 @@ def _process(trouble: Trouble) -> Verdict | None:
     for ended in trouble.all("process_ended"):
         process, status = str(ended.of.get("process")), str(ended.of.get("status"))
         kind = _PROCESSES.get(process.partition("-")[0])
-        if kind is None:
+        if kind is None or not trouble.near(ended):
             continue
         if trouble.first("process_killed", process=process) is not None:
             return Verdict(kind["hung"], f"our {process} process hung and was restarted", ended)
@@ -184,8 +186,8 @@ def _process(trouble: Trouble) -> Verdict | None:
 
 def _interface(trouble: Trouble) -> Verdict | None:
     for fact in trouble.all("network_changed"):
-        if seen_from_outside(str(fact.of.get("detail"))) is None and trouble.around(fact):
-            return Verdict("interface_changed", f"this machine's addresses changed: {fact.of.get('detail')}", fact)
+        if seen_from_outside(str(fact.of.get("detail"))) is None and trouble.near(fact):
+            return Verdict("interface_changed", f"this machine's network changed: {fact.of.get('detail')}", fact)
     return None
 
 
@@ -200,7 +202,8 @@ def _nat(trouble: Trouble) -> Verdict | None:
 
 def _our_move(trouble: Trouble) -> tuple[str, Fact] | None:
     for fact in trouble.all("network_changed"):
-        if (seen := seen_from_outside(str(fact.of.get("detail")))) is not None:
+        seen = seen_from_outside(str(fact.of.get("detail")))
+        if seen is not None and -BEFORE_S <= fact.at - trouble.broke_at <= STUN_S:
             return f"STUN servers see us at {seen[1]} after {seen[0]}", fact
     moved = _moved(trouble, "our_candidate")
     return None if moved is None else (f"we are seen at {moved[1]} after {moved[0]}", moved[2])
@@ -228,6 +231,8 @@ def _reflexive(facts: Sequence[Fact]) -> list[tuple[str, Fact]]:
 def _own_network(trouble: Trouble) -> Verdict | None:
     relay, signal = trouble.first("link_closed"), trouble.first("signal_closed")
     if relay is None or signal is None or not (fell_silent(relay) and fell_silent(signal)):
+        return None
+    if abs(relay.at - signal.at) > TOGETHER_S:
         return None
     if any(REFUSED in fact.reason for fact in trouble.all("link_failed", "signal_failed")):
         return None

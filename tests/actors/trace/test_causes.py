@@ -78,6 +78,10 @@ TOLD: dict[str, tuple[Cause, Callable[[Story], Story]]] = {
             .proven(1.2, "relayed")
         ),
     ),
+    "an address from STUN, much later than what broke": (
+        "unknown",
+        lambda story: half_open(story).doubtful(25.0, "relayed").outside(40.0, "network_changed", MOVED),
+    ),
     "a relay that refuses for a while": (
         "relay_restarted",
         lambda story: closed(story).link(0.3, "failed", REFUSED).link(1.7, "opened").proven(1.8, "relayed"),
@@ -140,6 +144,14 @@ TOLD: dict[str, tuple[Cause, Callable[[Story], Story]]] = {
     "an address of this machine's, later": (
         "unknown",
         lambda story: half_open(story).outside(9.0, "network_changed", "our addresses are 192.168.1.3"),
+    ),
+    "an address of this machine's, long before": (
+        "relay_restarted",
+        lambda story: (
+            closed(story.outside(-20.0, "network_changed", "our addresses are 192.168.1.3"))
+            .link(0.3, "failed", REFUSED)
+            .link(1.7, "opened")
+        ),
     ),
     "a packet process killed": (
         "packet_process_killed",

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
     [
         (SILENT_LINK[0], "transport/relay/client.py"),
         (SILENT_LINK[2], "transport/signal/client.py"),
+        (SILENT_LINK[3], "transport/drivers/quic_client.py"),
         (SAID_CLOSE, "transport/relay/client.py"),
         (REFUSED_LOGIN, "transport/relay/client.py"),
         (ANOTHER_SESSION, "actors/peer/ice_worker.py"),
