@@ -186,6 +186,11 @@ class IceWorker:
             case _:
                 assert_never(message)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """Candidates of the remote's that were told before, or were too many."""
+        return {"candidates_dropped": self._remote_candidates.dropped}
+
     # --- what the remote says ---
 
     def _on_turn(self, turn: IceTurn, now: float) -> tuple[IceOutcome, list[Effect]]:
