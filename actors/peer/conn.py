@@ -167,7 +167,8 @@ class Conn:
         return [*timer, *self._settle(replace(ways, direct=direct), "", now)]
 
     def _on_ice_doubtful(self, doubtful: IceDoubtful, now: float) -> list[Effect]:
-        self._recovery.failed("ice")
+        if (direct := self._ways().direct) is not None and direct.generation == doubtful.generation:
+            self._recovery.doubted(direct, now, by_ice=True)
         stood = self._stand("direct", doubtful.generation, "doubtful", doubtful.reason, now)
         return [*stood, self._to.wg_watcher.send(ProveNow(peer=self._peer, reason=doubtful.reason))]
 

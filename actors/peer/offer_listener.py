@@ -256,7 +256,7 @@ class OfferListener:
         return [*told, *self._forget_unanswered()]
 
     def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:
-        if self._home.url is not None:
+        if self._home.url is not None or self._relay_url is not None:
             return self._offer()
         if isinstance(self.state, Holding):
             return []  # one offer is owed already, and says whatever is true when it goes

@@ -33,10 +33,13 @@ class Recovery:
         self.budget.give_back()
         self.ladder.descend()
 
-    def doubted(self, way: Way, now: float) -> None:
-        """Probes go unanswered; until now it may have carried packets."""
-        self.ladder.note("probe")
+    def doubted(self, way: Way, now: float, *, by_ice: bool = False) -> None:
+        """Probes, or ICE's checks, go unanswered; until now it may have carried packets."""
         self._noted(way, now)
+        if by_ice:
+            self._blame("ice")
+            return
+        self.ladder.note("probe")
         self._blame("silence" if self._has_carried(way, now) else "never_proven")
 
     def failed(self, cause: Cause) -> None:
@@ -50,6 +53,8 @@ class Recovery:
         """
         if way.standing == "proven":
             self._noted(way, now)
+        if cause is None:
+            self.ladder.note("probe")  # to the end
         carried = self._has_carried(way, now)
         self._blame(cause or ("silence" if carried else "never_proven"))
         # The remote may hear us on a relayed connection that carries nothing here, while there can be a session.

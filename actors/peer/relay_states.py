@@ -1,6 +1,9 @@
 """The states of a relayed connection (relay_worker.py draws their arrows)."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["opened", "reused", "failed", "unavailable"]  # of a turn
 
 
 @dataclass(frozen=True, slots=True)

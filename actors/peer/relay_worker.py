@@ -22,7 +22,7 @@ Where nobody comes to the server, or nothing over it, the controller goes on to 
 
 from dataclasses import replace
 from random import Random
-from typing import ClassVar, Literal, assert_never
+from typing import ClassVar, assert_never
 
 from actors.addresses import PACKET, RELAYS, PeerAddresses
 from actors.effects import Cancel, Effect, Later
@@ -47,7 +47,7 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.peer.meeting import Meeting
-from actors.peer.relay_states import Closed, Closing, Open, Opening
+from actors.peer.relay_states import Closed, Closing, Open, Opening, Outcome
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
@@ -60,8 +60,6 @@ HOMELESS_S = 2.0  # that our own relay may be away before we meet at the remote'
 JITTER = 0.2
 
 REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
-
-Outcome = Literal["opened", "reused", "failed", "unavailable"]
 
 
 class RelayWorker:
@@ -87,10 +85,10 @@ class RelayWorker:
         self._failures = 0  # openings in a row
         self._told_generation: int | None = None  # the one that offers name; None: the next opening's
         self._own_evidence = False  # the next opening is made on it
+        self._homeless_until: float | None = None  # then we meet at the remote's home; None: we know where
         self.moves = 0  # to another relay server
         self.state: Closed | Opening | Open | Closing = Closed("no offer or answer from the remote yet")
-        url = resumed[1] if resumed is not None else None
-        self.meeting = Meeting(controller=controller, home_url=home_url, url=url)
+        self.meeting = Meeting(controller=controller, home_url=home_url, url=resumed[1] if resumed else None)
         if resumed is not None:
             generation, url = resumed
             self._latest = RelayTurn(peer=peer, turn=0, relay_url=url, relay_ip=None)
@@ -134,7 +132,7 @@ class RelayWorker:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What was done about relays that lead nowhere."""
+        """What was done where relays led nowhere."""
         return {"moves": self.moves}
 
     # --- offers ---
@@ -157,7 +155,10 @@ class RelayWorker:
                 assert_never(state)
 
     def _join(self, state: Opening, turn: RelayTurn, now: float) -> list[Effect]:
-        if self.meeting.url() not in (None, state.url):
+        if (url := self.meeting.url()) is None:  # the next offer may name a place
+            self.state, why = replace(state, turn=None), "no relay in the remote's offer"
+            return [*self._end(turn.turn, "unavailable", why), Later(state.since_at + OPEN_S, OpenDue())]
+        if url != state.url:
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
         return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
@@ -231,10 +232,8 @@ class RelayWorker:
                 assert_never(state)
 
     def _on_meet_elsewhere(self, now: float) -> list[Effect]:
-        state = self.state
-        if isinstance(state, Open):
-            return []  # another connection than the one that nothing came over
-        moved = self._move_on()
+        state = self.state  # what is open is another connection than the one that nothing came over
+        moved = self._move_on() if not isinstance(state, Open) else []
         if not moved or not isinstance(state, Opening):
             return moved  # what is opened next is opened there
         return [*moved, *self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)]
@@ -339,7 +338,7 @@ class RelayWorker:
             return self._give_up(turn, now)
         if self._evidence is not None and not entry_closed:
             return self._close(0, turn=turn, lost=None, distress=False, now=now)
-        generation = self._next_generation
+        generation, self._homeless_until = self._next_generation, None
         self._next_generation += 1
         against = 0 if self._own_evidence else self._latest.remote_generation
         self.state = Opening(generation, url, now, turn, against)
@@ -356,7 +355,9 @@ class RelayWorker:
             reason = "no offer or answer from the remote yet"
         elif self._controller and (self._latest.ours or self._latest.relay_url is not None):
             reason = "not connected to our relay"
-            again = Later(now + HOMELESS_S, ReopenDue()) if self._latest.relay_url is not None else again
+            self._homeless_until = self._homeless_until or now + HOMELESS_S
+            if self._latest.relay_url is not None:
+                again = Later(max(self._homeless_until, now), ReopenDue())
         else:
             reason = "no relay in the remote's offer"
         self.state = Closed(reason)

@@ -59,6 +59,7 @@ class Network:
         self._signal: dict[PublicKey, Callable[[msgspec.Struct], None]] = {}
         self.signal_up = True
         self.posts = 0
+        self.unreachable: set[tuple[PublicKey, str]] = set()  # agent and relay URL
         self.deaf: set[PublicKey] = set()  # whose links are half-open: what they send and should hear vanishes
         self.foreign: set[PublicKey] = set()  # who do not know our fields and echoes
         self.received: dict[tuple[PublicKey, PublicKey], list[float]] = {}  # receiver, sender -> arrivals of data
@@ -95,7 +96,7 @@ class Network:
 
     def login(self, url: str, key: PublicKey, link: int) -> bool:
         server = self.servers.get(url)
-        if server is None or not server.up or key in self.deaf:
+        if server is None or not server.up or key in self.deaf or (key, url) in self.unreachable:
             return False
         displaced = server.logins.get(key)
         server.logins[key] = link
