@@ -108,7 +108,7 @@ def _relays() -> Iterator[Scenario]:
     relayed = homes(ice=False)
     yield Scenario("S4", "in-use", breaks.half_open, "relayed", FELT, relayed, noticed=5.0)
     yield Scenario(
-        "S4", "standby", breaks.half_open, "direct", UNFELT, homes(), noticed=30.0, watch_s=33.0, measured="noticed"
+        "S4", "standby", breaks.half_open, "direct", Limit(None, 30.0), homes(), watch_s=33.0, measured="noticed"
     )
     yield Scenario("S5", "restarted", breaks.relay_restarted(), "relayed", FELT, relayed)
     away = breaks.relay_restarted(10.0)

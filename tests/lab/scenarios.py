@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 from actors.cli.demo import Stopped, stoppable
 from actors.demo.network import NetworkUnavailable
@@ -150,7 +151,8 @@ def run_all(scenarios: Sequence[Scenario], runs: int, jobs: int, *, told: bool) 
     workers: list[subprocess.Popen[str]] = []
 
     def work(scenario: Scenario) -> Result:
-        arguments = ("-m", "tests.lab.scenarios", scenario.name, "--runs", str(runs), "--json")
+        how = ("--runs", str(runs), "--settled", str(scenario.settled_s), "--json")
+        arguments = ("-m", "tests.lab.scenarios", scenario.name, *how)
         worker = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
         workers.append(worker)
         out, _ = worker.communicate()
@@ -177,12 +179,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=JOBS, help="scenarios at a time")
     parser.add_argument("--json", action="store_true", help="one JSON object a scenario")
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
+    parser.add_argument("--settled", type=float, help="seconds before each fault, instead of 10 or what is needed")
     parser.add_argument("--story", action="store_true", help="print the mail of each run; with --jobs 1")
     options = parser.parse_args()
     try:
         scenarios = find(options.names)
     except ValueError as error:
         parser.error(str(error))
+    if options.settled is not None:
+        scenarios = [replace(scenario, settled_s=options.settled) for scenario in scenarios]
     results: list[Result] = []
     if not (options.json or options.markdown):
         print(HEADING, flush=True)

@@ -1,6 +1,10 @@
 """What the scenarios measure and how it is shown; and a few of them for real."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +19,6 @@ from config.keys import PublicKey
 from tests.lab.catalogue import Scenario, find, scenarios
 from tests.lab.measure import Outcome, Spread, disruptions, noticed_at, spread
 from tests.lab.results import Result, line, markdown, summary
-from tests.lab.scenarios import run
 from transport.signal.messages import SessionId
 from wg.paths import DirectPath
 
@@ -138,18 +141,38 @@ def test_the_table_has_a_row_for_the_variants_of_a_scenario_together() -> None:
 # --- for real ---
 
 
-@pytest.mark.netns
-@pytest.mark.parametrize(
-    "name", ["S1/strict", "S2/strict", "S9/to-bob", "S12/relay-restarted", "S19/packet-killed-direct"]
-)
-def test_a_pair_recovers(name: str) -> None:
-    (scenario,) = find([name])
-    result = run(replace(scenario, settled_s=2.0), 1)
-    assert (result.recovered, result.noticed_s.runs) == (1, 1)  # and the fault was real
+def lab(*arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.lab.scenarios", *arguments, "--runs", "1", "--settled", "2", "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.netns
-def test_a_signal_server_that_restarts_is_not_felt() -> None:
-    (scenario,) = find(["S11/direct"])
-    result = run(replace(scenario, settled_s=2.0), 1)
-    assert (result.recovered, result.outage_s.max, result.disruptive_actions) == (1, 0.0, 0)
+def test_a_pair_recovers_from_what_breaks_and_does_not_feel_a_signal_server_that_restarts() -> None:
+    broken = {"S1/strict", "S9/to-bob", "S12/relay-restarted", "S19/packet-killed-direct"}
+    run = lab(*broken, "S11/direct", "--jobs", "5")
+    out, err = run.communicate(timeout=180)
+    results = {f"{one.scenario}/{one.variant}": one for one in map(Result.read, out.splitlines())}
+    unfelt = results.pop("S11/direct")
+    assert {name for name, result in results.items() if result.recovered} == broken, err
+    assert all(result.noticed_s.runs for result in results.values())  # the faults were real
+    assert (unfelt.recovered, unfelt.noticed_s.runs, unfelt.disruptive_actions) == (1, 0, 0), err
+
+
+@pytest.mark.netns
+def test_the_lab_leaves_nothing_behind_when_it_is_stopped() -> None:
+    run = lab("S4", "--jobs", "2")
+
+    def made() -> list[str]:
+        workers = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=False)
+        spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        pids.update(workers.stdout.split())
+        return [line for line in spaces.splitlines() if any(f"homing-lab-{pid}-" in line for pid in pids)]
+
+    pids: set[str] = set()
+    until = time.monotonic() + 30
+    while len(made()) < 6 and time.monotonic() < until:
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert err.splitlines()[-1] == "homing: stopped; everything that was made is gone"
+    assert (run.returncode, made()) == (1, [])
