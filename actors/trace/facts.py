@@ -97,7 +97,7 @@ def facts_about(peer: PublicKey, records: Iterable[Record]) -> list[Fact]:
         told = _TELLERS.get((record.to.removeprefix(own) if of_peer else record.to, record.tag))
         if told is None and record.tag != "open_link":
             continue
-        fields = fields_of(record)
+        fields = _sound(fields_of(record))
         if record.tag in {"open_link", "link_opened"} and "link" in fields:
             urls[fields["link"]] = str(fields.get("url") or fields.get("instance_url"))
         if told is None or (not of_peer and fields.get("peer", peer) != peer and record.to != SIGNAL.actor):
@@ -106,6 +106,20 @@ def facts_about(peer: PublicKey, records: Iterable[Record]) -> list[Fact]:
         for kind, text in told(record, fields, peer):
             found.append(Fact(record.at, kind, text, record.process, record.id, fields))
     return found
+
+
+FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("reason", "kind", "detail", "candidate", "process", "status", "url", "instance_url", "peer"), str),
+    "link": int,
+    "heard_at": (int, float),
+    "description": dict,
+    "path": (str, dict),
+}
+
+
+def _sound(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields without those that another version means otherwise."""
+    return {name: value for name, value in fields.items() if isinstance(value, FIELD_TYPES.get(name, object))}
 
 
 Told = Iterator[tuple[FactKind, str]]
@@ -170,8 +184,9 @@ def _ice_lost(_record: Record, of: dict[str, Any], _peer: PublicKey) -> Told:
 
 
 def _ice_pair_proven(_record: Record, of: dict[str, Any], _peer: PublicKey) -> Told:
-    path = of.get("path") or {}
-    yield "ice_proven", f"STUN found a direct path to {path.get('ip')}:{path.get('port')} ({of.get('remote_kind')})"
+    path = of.get("path")
+    if isinstance(path, dict):
+        yield "ice_proven", f"STUN found a direct path to {path.get('ip')}:{path.get('port')} ({of.get('remote_kind')})"
 
 
 def _heard(_record: Record, _of: dict[str, Any], _peer: PublicKey) -> Told:
