@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from actors.addresses import TUNNELS, peer_addresses
+from actors.cli import ping as pinging
 from actors.cli.ping import Echo, Pinged, last_line, line, summary
 from actors.cli.report import make_report
 from actors.cli.running import boot_now
@@ -140,6 +141,20 @@ def test_a_peer_without_a_session_gets_one_first(tmp_path: Path, capsys: pytest.
         result = ping(capsys, tmp_path, "--count", "1")
     assert (result.code, len(asked)) == (0, 2)
     assert result.out.startswith(f"1: answer from bob on relay {RELAY}")
+
+
+@process_test
+def test_a_peer_that_answers_no_handshake_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinging, "HANDSHAKE_S", 0.5)
+    now = boot_now()
+    with agent(tmp_path, lambda probe: [], packet(now, tunnel(now, handshake_at=None), age_s=-60)) as tunnels:
+        said = failure(capsys, "ping", "bob", "--run-directory", str(tmp_path))
+    assert said == (
+        f"no WireGuard session with bob: a handshake on relay {RELAY} was not answered within 0.5 s; see: homing why bob"
+    )
+    assert len(tunnels.asked) == 1
 
 
 @process_test

@@ -12,8 +12,27 @@ from actors.trace.record import Record
 from tests.actors.trace.stories import FAULT, NOW, Story
 from tests.config.samples import BOB
 
-NAMES = ("peer", "link", "reason", "kind", "detail", "path", "heard_at", "description", "candidate", "process", "status",
-         "url", "was_open", "generation", "relay_url", "cause", "role")  # fmt: skip
+NAMES = tuple(
+    [
+        "peer",
+        "link",
+        "reason",
+        "kind",
+        "detail",
+        "path",
+        "heard_at",
+        "description",
+        "candidate",
+        "process",
+        "status",
+        "url",
+        "was_open",
+        "generation",
+        "relay_url",
+        "cause",
+        "role",
+    ]
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
@@ -43,7 +62,7 @@ def mail(draw: st.DrawFn) -> Record:
     )
 
 
-@given(st.lists(mail(), max_size=25))
+@given(st.lists(mail(), max_size=12))
 def test_whatever_the_mail_holds_it_is_explained(records: list[Record]) -> None:
     standing = Standing(
         peer=BOB, name="bob", state="connected", path="relayed", endpoint="", proof_age_s=None, reason=""
