@@ -245,6 +245,8 @@ class RelayClient:
         if not isinstance(frame, AuthResponse):
             self._end(f"{type(frame).__name__} instead of an AuthResponse")
             return
+        assert isinstance(self.state, Authenticating), self.state
+        self._probe.logged_in(now - (self.state.until - AUTH_RESPONSE_TIMEOUT_S))
         self.state = Open(frame.instance_url)
         self._tick_at = now + HEALTH_TICK_S
         self._events.append(LoggedIn(frame.instance_url))

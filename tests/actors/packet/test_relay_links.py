@@ -17,6 +17,7 @@ from actors.messages.packet import (
     LinkSnapshot,
     OpenLink,
     OpenOnLink,
+    ProveLinksNow,
     RelayedClosed,
     RelayedCloseDone,
     RelayedFailed,
@@ -240,6 +241,18 @@ def test_a_half_open_link_is_noticed_in_use_within_three_seconds() -> None:
     assert closed.reason.startswith("half-open: nothing heard for 3.0 s")
     assert isinstance(relayed, RelayedClosed)
     assert [request for request in hub.asked() if isinstance(request, Ping | Abort)] == [Ping(1), Ping(1), Abort(1)]
+
+
+def test_when_the_network_changed_every_open_link_is_pinged_at_once() -> None:
+    hub = Hub()
+    hub.open_link()
+    hub.tell(OpenLink(link=2, url="rel://elsewhere.test:80"))  # still being dialled
+    hub.asked()
+    hub.tell(ProveLinksNow(reason="resumed"))
+    assert hub.asked() == [Ping(1)]
+    (closed,) = hub.passes(1.0)
+    assert isinstance(closed, LinkClosed)
+    assert closed.link == 1
 
 
 def test_an_answered_ping_keeps_a_link() -> None:

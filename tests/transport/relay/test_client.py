@@ -277,6 +277,29 @@ def test_silence_in_use_is_probed_and_ends_the_link() -> None:
     assert end.client.next_timeout() is None
 
 
+def test_a_doubted_link_is_pinged_at_once_and_soon_given_up() -> None:
+    end = End()  # whose login took no time
+    end.passes(10.0)
+    end.client.prove_now(end.now)
+    assert end.events() == [PingWanted()]
+    end.passes(0.6, answering=False)
+    again, closed = end.events()
+    assert again == PingWanted()
+    assert isinstance(closed, LinkClosed)
+
+
+def test_a_doubted_link_that_answers_stays_and_one_that_logs_in_is_left_to_its_limit() -> None:
+    end = End()
+    end.client.prove_now(end.now)
+    assert end.events() == [PingWanted()]
+    end.client.receive_pong(end.now)
+    end.passes(600.0)
+    assert end.events() == []
+    early = End(logged_in=False)
+    early.client.prove_now(early.now)
+    assert early.events() == []
+
+
 def test_a_link_whose_pings_are_answered_stays() -> None:
     end = End()
     end.client.send(BOB, [b"hello"], end.now)

@@ -28,10 +28,20 @@ def test_an_idle_link_that_says_nothing_is_dead_after_25_seconds() -> None:
     assert run(LinkProbe(now=0.0), 60.0) == [(15.0, "ping"), (20.0, "ping"), (25.0, "dead")]
 
 
-def test_a_link_that_is_doubted_is_pinged_at_once_and_dead_after_a_second() -> None:
+def test_a_link_that_is_doubted_is_pinged_at_once_and_dead_soon_after() -> None:
     probe = LinkProbe(now=0.0)
     probe.hurry(8.0)
     assert run(probe, 60.0) == [(8.0, "ping"), (8.5, "ping"), (9.0, "dead")]
+
+
+@pytest.mark.parametrize(("login_s", "answer_s"), [(0.02, 0.3), (0.4, 0.8)])
+def test_how_long_the_login_took_says_how_soon(login_s: float, answer_s: float) -> None:
+    probe = LinkProbe(now=0.0)
+    probe.logged_in(login_s)
+    probe.hurry(8.0)
+    told = run(probe, 60.0)
+    assert [what for _, what in told] == ["ping", "ping", "dead"]
+    assert [at for at, _ in told] == pytest.approx([8.0, 8.0 + answer_s, 8.0 + 2 * answer_s])
 
 
 def test_a_second_doubt_changes_nothing_while_the_pings_are_out() -> None:
