@@ -32,6 +32,7 @@ class Broken:
     at: float
     back_at: float | None = None  # the outage counts from then, not from the fault
     mend: Callable[[], None] = nothing
+    nights: tuple[tuple[float, float], ...] = ()  # the outage counts from the first to the second of each, not between
 
 
 Break = Callable[[Stage], Broken]
@@ -74,6 +75,21 @@ def flushed(*who: str, away_s: float = 0.0) -> Break:
             if away_s:
                 mend(gate.uplink)
         return Broken(at, boot_time() if away_s else None)
+
+    return fault
+
+
+def nights(redial_once: Break, number: int, apart_s: float) -> Break:
+    """The same again and again, with nothing done between: as a provider that redials every night."""
+
+    def fault(stage: Stage) -> Broken:
+        at, found = boot_time(), []
+        for _ in range(number):
+            broken = redial_once(stage)
+            back_at = broken.at if broken.back_at is None else broken.back_at
+            time.sleep(apart_s)
+            found.append((back_at, boot_time()))
+        return Broken(at, found[-1][0], nights=tuple(found))
 
     return fault
 

@@ -91,6 +91,9 @@ def _addresses() -> Iterator[Scenario]:
                 fault = breaks.new_address("alice", away_s=away_s)
                 name = f"new-address-away-{away_s:.0f}s-{start}-{kind}"
                 yield Scenario("S0", name, fault, start, BACK, plan, shortened=told)
+            nights = breaks.nights(breaks.new_address("alice", away_s=1.0), 10, 15.0)
+            told = "30 nights -> 10 times within 3 min"
+            yield Scenario("S0", f"nights-{start}-{kind}", nights, start, BACK, plan, shortened=told)
             yield Scenario("S0", f"new-address-{start}-{kind}", breaks.new_address("alice"), start, BACK, plan)
             yield Scenario("S0", f"flushed-{start}-{kind}", breaks.flushed("alice"), start, BACK, plan)
             yield Scenario(

@@ -109,7 +109,7 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
             homed_at = stage.wait_crowd(limit_s)
             if homed_at:
                 _tell_crowd(scenario, [at - since for at in homed_at])
-            return stage.silence(since, boot_time())
+            return max(stage.silence(*night) for night in (*broken.nights, (since, boot_time())))
         case "direct":
             if not stage.wait_proven("direct", limit_s):
                 raise PairFailed(f"no direct path within {limit_s:.0f} s")
