@@ -7,6 +7,7 @@ from actors.messages.packet import (
     InitiateHandshake,
     ProbePath,
     RemovePeer,
+    RenewHandshake,
     SetPath,
     TunnelsInbox,
     TunnelSnapshot,
@@ -80,6 +81,19 @@ def test_a_handshake_is_initiated_when_asked_for() -> None:
     world.net.now += 6.0
     world.tell(InitiateHandshake(peer=world.bob.key))
     assert HandshakeCompleted in {type(send.message) for send in mail(world.deliver())}
+
+
+def test_a_handshake_is_renewed_at_once_when_asked_for() -> None:
+    world = World()
+    world.bring_up()
+    world.net.now += 1.0  # less than REKEY_TIMEOUT, which it does not wait for
+    world.tell(RenewHandshake(peer=world.bob.key))
+    assert HandshakeCompleted in {type(send.message) for send in mail(world.deliver())}
+    world.tunnels.receive_tun([world.packet()], world.net.now)
+    world.deliver()
+    assert world.bob.packets[-1] == world.packet()
+    (status,) = world.tunnels.status({}).tunnels
+    assert status.rtt_at == world.net.now
 
 
 def test_peers_is_told_what_the_tunnels_hold() -> None:
