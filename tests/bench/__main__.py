@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, datapath, direct, mail, quic, relay, relay_quic, simulator, world
+from tests.bench import agent, datapath, direct, direct_peers, mail, quic, relay, relay_quic, simulator, world
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
@@ -14,6 +14,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "packet": lambda: agent.packet(agent.RUNS),
     "direct": direct.direct,
     "direct_cut": direct.direct_cut,
+    "direct_peers": direct_peers.measure,
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,
