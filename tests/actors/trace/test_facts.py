@@ -12,26 +12,9 @@ from actors.trace.record import Record
 from tests.actors.trace.stories import FAULT, NOW, Story
 from tests.config.samples import BOB
 
-NAMES = tuple(
-    [
-        "peer",
-        "link",
-        "reason",
-        "kind",
-        "detail",
-        "path",
-        "heard_at",
-        "description",
-        "candidate",
-        "process",
-        "status",
-        "url",
-        "was_open",
-        "generation",
-        "relay_url",
-        "cause",
-        "role",
-    ]
+NAMES = (
+    *("peer", "link", "reason", "kind", "detail", "path", "heard_at", "description", "candidate"),
+    *("process", "status", "url", "was_open", "generation", "relay_url", "cause", "role"),
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
