@@ -68,10 +68,13 @@ def _always_close(_whole: Any) -> Any:
 
 
 def _keep_session_on_timeout(whole: Any) -> Any:
-    def on_distress(self: Any, distress: Distress) -> Any:
-        return [] if distress.path == "direct" else whole(self, distress)
+    def begin_session(self: Any) -> None:
+        ours, had_agent = self._ours, type(self.state).__name__ != "Resting"
+        whole(self)
+        if had_agent:
+            self._ours, self.state = ours, replace(self.state, session=ours.id)
 
-    return on_distress
+    return begin_session
 
 
 def _close_before_rotate(_whole: Any) -> Any:
@@ -198,7 +201,7 @@ def _mutant(name: str, where: Any, method: str, patch: Patch) -> Mutant:
 MUTANTS = (
     _mutant("always reuse", RelayWorker, "_on_evidence", _always_reuse),
     _mutant("always close", RelayWorker, "_reuse", _always_close),
-    _mutant("no rotation on ICE timeout", IceWorker, "_on_distress", _keep_session_on_timeout),
+    _mutant("no rotation on ICE timeout", IceWorker, "_begin_session", _keep_session_on_timeout),
     _mutant("close before rotate", IceWorker, "_rotate", _close_before_rotate),
     _mutant("no rotation on relay timeout", IceWorker, "_on_distress", _keep_session_on_relay_timeout),
     _mutant("remote id kept", IceWorker, "_on_turn", _keep_remote_id),
