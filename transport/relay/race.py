@@ -80,7 +80,7 @@ class Race:
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
         if self.outcome is None and self._grace_until is not None and now >= self._grace_until:
-            late = f"not there {1000 * self._grace_s:.0f} ms after WebSocket was"
+            late = f"not proven {1000 * self._grace_s:.0f} ms after WebSocket was there; does UDP pass?"
             self.outcome = Won("ws", quic_fault=late, quic_late=True)
 
     def next_timeout(self) -> float | None:
