@@ -42,4 +42,4 @@ class Transports:
 
     def quic_failed(self, url: str, reason: str, now: float) -> None:
         """Leave QUIC out for a while: it failed where WebSocket does not."""
-        self._windows.too_narrow(url, reason, now)
+        self._windows.failed(url, reason, now)

@@ -1,4 +1,4 @@
-"""For how long a relay server's URL is not dialled over QUIC, after its path proved too narrow (relay spec 6.4)."""
+"""For how long a relay server's URL is not dialled over QUIC, after it failed there where WebSocket did not (relay spec 6.4)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ class FallbackWindows:
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
 
-    def too_narrow(self, url: str, reason: str, now: float) -> None:
+    def failed(self, url: str, reason: str, now: float) -> None:
         """Open a window of 10 min; after one that passed, of twice its length, up to 60 min.  An open one stays."""
         window = self._windows.pop(url, None)
         if window is None:
