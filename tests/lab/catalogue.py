@@ -13,7 +13,7 @@ from tests.lab.nats import RealNat
 from tests.lab.stage import Plan, Stage, behind
 from wg.paths import PathKind
 
-Measured = Literal["outage", "noticed", "direct", "reason shown", "10 MB", "nothing torn down"]
+Measured = Literal["outage", "noticed", "connected", "direct", "reason shown", "10 MB", "nothing torn down"]
 
 LAX = RealNat("lax", APD, APD, port_preserving=True, lax=True)
 PUBLIC = Site()
@@ -125,9 +125,9 @@ def _relays() -> Iterator[Scenario]:
     yield Scenario("S23", "home-moved", breaks.home_moved, "relayed", FELT, two)
     reached = breaks.out_of_reach(0)
     restarted = breaks.agents_restarted
-    yield Scenario("S7", "by-another", restarted, "relayed", Limit(None, 10.0), two, before=reached)
+    yield Scenario("S7", "by-another", restarted, "relayed", Limit(None, 10.0), two, "connected", before=reached)
     one = replace(homes(), standby=False)
-    yield Scenario("S7", "direct", restarted, "direct", Limit(None, 10.0), one, before=reached)
+    yield Scenario("S7", "direct", restarted, "direct", Limit(None, 10.0), one, "connected", before=reached)
     yield Scenario("S7", "none", restarted, None, Limit(None, 10.0), relayed, measured="reason shown", before=reached)
 
 

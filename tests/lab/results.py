@@ -95,12 +95,22 @@ def markdown(results: Sequence[Result]) -> str:
     rows: dict[tuple[str, str, tuple[float | None, float | None]], list[Result]] = {}
     for result in sorted(results, key=lambda one: (int(one.scenario[1:]), one.variant)):
         rows.setdefault((result.scenario, result.measured, result.may_be_s), []).append(result)
-    head = ["| scenario | measured | recovered | p50 | worst | to reach (p50 / worst) | variants |", "|---" * 7 + "|"]
+    columns = (
+        "scenario",
+        "measured",
+        "recovered",
+        "p50",
+        "worst",
+        "to reach (p50 / worst)",
+        "the worst of the variants",
+    )
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return "\n".join([*head, *(_row(found) for found in rows.values())])
 
 
 def _row(found: list[Result]) -> str:
     first, seconds = found[0], spread([value for one in found for value in one.seconds])
+    worst = max(found, key=lambda one: max(one.seconds, default=float("inf")))
     shortened = "; ".join(dict.fromkeys(one.shortened for one in found if one.shortened))
     cells = (
         first.scenario,
@@ -108,7 +118,8 @@ def _row(found: list[Result]) -> str:
         f"{sum(one.recovered for one in found)} of {sum(one.runs for one in found)}",
         *(_seconds(value).strip() for value in (seconds.p50, seconds.max)),
         _may_be(first),
-        ", ".join(one.variant for one in found) + (f" ({shortened})" if shortened else ""),
+        (f"{worst.variant}, of {len(found)}" if len(found) > 1 else worst.variant)
+        + (f" ({shortened})" if shortened else ""),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -104,7 +104,7 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
     time.sleep(max(broken.at + scenario.watch_s - boot_time(), 0.0))
     limit_s = scenario.recovers_s
     match scenario.measured:
-        case "outage" | "nothing torn down":
+        case "outage" | "connected" | "nothing torn down":
             stage.wait_flows(since, limit_s)
             homed_at = stage.wait_crowd(limit_s)
             if homed_at:
