@@ -1,4 +1,4 @@
-"""For how long a relay server is not dialled over QUIC, after it failed there where WebSocket did not (relay spec 6.4)."""
+"""For how long a URL is not dialled over QUIC, after that failed where WebSocket did not (relay spec 6.4)."""
 
 from dataclasses import dataclass
 from typing import Final
