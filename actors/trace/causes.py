@@ -314,7 +314,7 @@ def _direct(trouble: Trouble) -> Verdict | None:
     """The direct path broke, and the relayed one carried on: what breaks both is no matter of the direct path."""
     doubted = _direct_doubt(trouble)
     dead = [*trouble.all("path_dead", path="direct"), *trouble.all("ice_lost")]
-    if doubted is None or not dead or not _relay_carried_on(trouble, doubted):
+    if doubted is None or not dead or not _relay_carried_on(trouble, doubted) or _remote_nat(trouble) is not None:
         return None
     died = min(dead, key=lambda fact: fact.at)
     if any(doubted.at < fact.at <= died.at for fact in trouble.all("session", "echoed", path="direct")):

@@ -63,6 +63,10 @@ TOLD: dict[str, tuple[Cause, Callable[[Story], Story]]] = {
             relayed_path_dies(story.theirs(-9, "198.51.100.2")).theirs(3, "198.51.100.4").proven(4, "relayed")
         ),
     ),
+    "an address of the peer's, and the relay carries on": (
+        "remote_nat_changed",
+        lambda story: direct_path_dies(story.theirs(-9, "198.51.100.2")).theirs(2.5, "198.51.100.4"),
+    ),
     "the peer at two addresses in turn": (
         "remote_interrupted",
         lambda story: (
