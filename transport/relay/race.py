@@ -18,7 +18,7 @@ from typing import Final, Literal
 Transport = Literal["ws", "quic"]
 
 GRACE_SHARE: Final = 0.5  # of the time that WebSocket's dial took
-GRACE_S: Final = (0.15, 0.4)  # at the least, and at the most
+GRACE_S: Final = (0.25, 0.4)  # at the least, and at the most
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def test_two_agents_meet_over_either_and_full_packets_pass(mode: Mode, transport
     run(story)
 
 
-def test_auto_uses_quic_where_it_is_served_and_websocket_where_it_is_not(tmp_path: Path) -> None:
+def test_auto_uses_websocket_where_quic_is_not_served_and_tells_why(tmp_path: Path) -> None:
     async def story() -> None:
         async with serving(tmp_path, quic=False) as (one, trust):
             agent = Agent(ALICE, "auto", trust)
@@ -140,7 +140,7 @@ def test_auto_uses_quic_where_it_is_served_and_websocket_where_it_is_not(tmp_pat
     run(story)
 
 
-def test_auto_tells_that_the_certificate_is_another(tmp_path: Path) -> None:
+def test_a_certificate_that_is_another_is_told(tmp_path: Path) -> None:
     async def story() -> None:
         async with serving(tmp_path) as (one, _trust):
             agent = Agent(ALICE, "quic", Trust(fingerprints=(bytes(32),)))
@@ -179,5 +179,19 @@ def test_over_tls_one_ca_vouches_for_both(tmp_path: Path) -> None:
                 assert opened.transport == mode
                 agent.dialer.close()
             listener.close()
+
+    run(story)
+
+
+@pytest.mark.parametrize("mode", ["ws", "quic"])
+def test_a_server_that_stops_says_so_over_either(mode: Mode, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with serving(tmp_path) as (one, trust):
+            agent = Agent(ALICE, mode, trust)
+            agent.tell(OpenLink(link=1, url=one.url))
+            await agent.hears(LinkOpened)
+            await one.service.drain()
+            (closed,) = await agent.hears(LinkClosed)
+            assert closed == LinkClosed(link=1, reason="the relay server said Close", was_open=True)
 
     run(story)

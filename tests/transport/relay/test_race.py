@@ -20,22 +20,22 @@ def test_quic_that_is_first_is_the_link_at_once() -> None:
 
 def test_websocket_that_is_first_gives_quic_a_share_of_its_own_time() -> None:
     race = Race(BOTH, START)
-    race.ready("ws", START + 0.5)
+    race.ready("ws", START + 0.6)
     assert race.outcome is None
-    assert race.next_timeout() == pytest.approx(START + 0.5 + GRACE_SHARE * 0.5)
-    race.ready("quic", START + 0.7)
+    assert race.next_timeout() == pytest.approx(START + 0.6 + GRACE_SHARE * 0.6)
+    race.ready("quic", START + 0.8)
     assert race.outcome == Won("quic")
 
 
 def test_quic_that_is_not_there_in_time_is_late_and_changes_nothing_any_more() -> None:
     race = Race(BOTH, START)
-    race.ready("ws", START + 0.5)
-    race.handle_timeout(START + 0.74)
+    race.ready("ws", START + 0.6)
+    race.handle_timeout(START + 0.89)
     assert race.outcome is None
-    race.handle_timeout(START + 0.75)
-    late = Won("ws", "not proven 250 ms after WebSocket was there; does UDP pass?", quic_late=True)
+    race.handle_timeout(START + 0.9)
+    late = Won("ws", "not proven 300 ms after WebSocket was there; does UDP pass?", quic_late=True)
     assert race.outcome == late
-    race.ready("quic", START + 0.751)
+    race.ready("quic", START + 0.901)
     race.failed("ws", "reset")
     race.handle_timeout(START + 9)
     assert race.outcome == late
