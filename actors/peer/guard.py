@@ -125,6 +125,7 @@ class Guard:
         self._traffic_at = float("-inf")
         self._may_search = Allowance(SEARCHES, SEARCH_EVERY_S)
         self._asked = False  # for a turn
+        self._offered = True  # since the last path was lost, or before we began
         self.state: Retrying | Proven | Quarantined | Idle = Retrying(tries=0, reason="started")
 
     def start(self, now: float) -> list[Effect]:
@@ -183,7 +184,7 @@ class Guard:
     def _on_path_lost(self, reason: str, now: float) -> list[Effect]:
         match self.state:
             case Proven(tries=tries, since_at=since_at):
-                remembered = tries if now - since_at < STABLE_S else 0
+                remembered, self._offered = tries if now - since_at < STABLE_S else 0, False
                 return [Cancel(StableDue), *self._forget_upgrade(), *self._retry(remembered, reason, now)]
             case Retrying() | Quarantined():
                 return []  # it was never proven, and the next offer is on its way
@@ -243,7 +244,7 @@ class Guard:
 
     def _on_offer_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Retrying | Quarantined), self.state
-        tries, reason = self.state.tries + 1, self.state.reason
+        tries, reason, self._offered = self.state.tries + 1, self.state.reason, True
         offer = self._offers.send(SendOffer(peer=self._peer, reason=reason))
         if isinstance(self.state, Retrying) or now >= self.state.until:
             return [offer, *self._retry(tries, reason, now)]
@@ -280,7 +281,10 @@ class Guard:
         if self._upgrade_at is not None:
             return []
         self._searched_at = now
-        return self._upgrade(now + FIRST_SEARCH_S)  # what the last offers began may still come to something
+        if self._offered:
+            return self._upgrade(now + FIRST_SEARCH_S)  # what the last offers began may still come to something
+        # The path is back before an offer could tell of the new session: nothing is under way.
+        return self._upgrade(now + (AFTER_LOSS_S if self._searches == 0 else self._wait_s(now)))
 
     def _on_ice_lost(self, lost: IceLost, now: float) -> list[Effect]:
         self._searched_at = now

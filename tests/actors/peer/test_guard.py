@@ -287,6 +287,17 @@ def test_a_direct_path_that_is_lost_is_looked_for_at_once_but_not_each_time() ->
     assert len(bench.mail(SIGNAL)) == 1
 
 
+def test_a_path_that_is_back_before_the_offer_still_has_the_new_session_told() -> None:
+    bench = looking()
+    bench.advance(STABLE_S)
+    bench.tell(DIRECT)
+    bench.advance(STABLE_S)
+    bench.mail(SIGNAL)
+    bench.tell(ICE_LOST, LOST, READY)
+    bench.advance(1.2 * AFTER_LOSS_S)
+    assert len(bench.mail(SIGNAL)) == 1
+
+
 def test_a_lost_search_of_a_peer_without_a_path_waits_for_the_clock() -> None:
     bench = started()
     bench.mail(TO.offer_listener)
