@@ -95,15 +95,8 @@ def markdown(results: Sequence[Result]) -> str:
     rows: dict[tuple[str, str, tuple[float | None, float | None]], list[Result]] = {}
     for result in sorted(results, key=lambda one: (int(one.scenario[1:]), one.variant)):
         rows.setdefault((result.scenario, result.measured, result.may_be_s), []).append(result)
-    columns = (
-        "scenario",
-        "measured",
-        "recovered",
-        "p50",
-        "worst",
-        "to reach (p50 / worst)",
-        "the worst of the variants",
-    )
+    limits = "to reach (p50 / worst)"
+    columns = ("scenario", "measured", "recovered", "p50", "worst", limits, "closed", "worst variant")
     head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return "\n".join([*head, *(_row(found) for found in rows.values())])
 
@@ -118,6 +111,7 @@ def _row(found: list[Result]) -> str:
         f"{sum(one.recovered for one in found)} of {sum(one.runs for one in found)}",
         *(_seconds(value).strip() for value in (seconds.p50, seconds.max)),
         _may_be(first),
+        str(sum(one.disruptive_actions for one in found)),
         (f"{worst.variant}, of {len(found)}" if len(found) > 1 else worst.variant)
         + (f" ({shortened})" if shortened else ""),
     )

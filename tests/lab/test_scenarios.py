@@ -133,9 +133,9 @@ def test_a_line_says_what_was_not_as_it_should_be() -> None:
 def test_the_table_has_a_row_for_the_variants_of_a_scenario_together() -> None:
     seconds = {"S12/direct-cut": 1.0, "S12/new-address": 3.0, "S4/in-use": 2.0}
     rows = markdown([summary(find([name])[0], [Outcome(at, 0.5, 0)]) for name, at in seconds.items()]).splitlines()
-    assert rows[2] == "| S4 | outage | 1 of 1 | 2.00 s | 2.00 s | - / 5 s | in-use |"
+    assert rows[2] == "| S4 | outage | 1 of 1 | 2.00 s | 2.00 s | - / 5 s | 0 | in-use |"
     told = "new-address, of 2 (signal down 10 min -> 5 s)"
-    assert rows[3] == f"| S12 | outage | 2 of 2 | 2.00 s | 3.00 s | - / 5 s | {told} |"
+    assert rows[3] == f"| S12 | outage | 2 of 2 | 2.00 s | 3.00 s | - / 5 s | 0 | {told} |"
 
 
 # --- for real ---
