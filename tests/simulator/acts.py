@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
-from actors.addresses import CONTROL_0, PEERS
+from actors.addresses import CONTROL_0
 from actors.effects import Address
 from actors.messages.peer import SendOffer
 from actors.messages.process import ResetPeer
@@ -203,7 +203,7 @@ class Acts:
 
     def _reset(self, fault: PeerReset) -> None:
         agent, peer = self._sim.by_name[fault.agent], self._sim.by_name[fault.peer].key
-        agent.post(PEERS, ResetPeer(peer=peer))
+        agent.post(Address(f"peer/{peer}/conn", CONTROL_0), ResetPeer(peer=peer))
 
     def _offer(self, fault: OffersForced, until: float) -> None:
         sim = self._sim

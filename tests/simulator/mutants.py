@@ -159,16 +159,17 @@ def _work_twice(_whole: Any) -> Any:
 
 def _no_watcher_after_fallback(whole: Any) -> Any:
     def direct_packets(self: Any, choice: Any) -> Any:
-        before = self._watched
         effects = whole(self, choice)
-        was_direct = before is not None and before.path == "direct"
-        if was_direct and self._watched is not None and self._watched.path == "relayed":
-            nobody = WatchPath(peer=self._peer, path=None)
-            return [
-                replace(each, message=nobody) if isinstance(getattr(each, "message", None), WatchPath) else each
-                for each in effects
-            ]
-        return effects
+        in_use = self._watched.path if self._watched is not None else None
+        self._fell_back = in_use == "relayed" and (getattr(self, "_was_direct", False))
+        self._was_direct = in_use == "direct" or self._fell_back
+        if not self._fell_back:
+            return effects
+        nobody = WatchPath(peer=self._peer, path=None)
+        return [
+            replace(each, message=nobody) if isinstance(getattr(each, "message", None), WatchPath) else each
+            for each in effects
+        ]
 
     return direct_packets
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from actors.messages.node import CloseRelayed
-from actors.messages.packet import CloseOnLink, IceAgentEnded, LinkClosed, RelayedCloseDone, RelayedOpened
+from actors.messages.packet import CloseOnLink, IceAgentEnded, LinkClosed, RelayedCloseDone, RelayedOpened, SetPath
 from actors.messages.peer import (
     Distress,
     IceTurn,
@@ -15,12 +15,14 @@ from actors.messages.peer import (
     RelayEvidence,
     RelayReady,
     RelayTurnDone,
+    WatchPath,
 )
 from actors.messages.process import ProcessRestarted, StartPeer
 from tests.kit.world import Handled
 from tests.simulator.simulation import Record
 from transport.signal.messages import OfferReceived, PostDescription
 
+UNWATCHED_S = 10.0  # longer than a process that hangs is left alone
 STABLE_S = 60.0  # that a path is proven until the backoff is forgotten (R10)
 
 Who = tuple[str, str]  # node, peer
@@ -46,6 +48,7 @@ def broken_rules(log: Iterable[Record], begun_at: float) -> list[str]:
         Rotated(),
         OnlyOwnDistressRotates(),
         RemoteForgotten(),
+        AlwaysWatched(),
         BackoffRemembers(),
     ]
     found: dict[tuple[str, str], str] = {}
@@ -251,6 +254,46 @@ class RemoteForgotten:
         if resting and isinstance(handled.message, IceTurn) and handled.message.ice is not None:
             return "the remote's ICE session was remembered beyond our own (R6)"
         return None
+
+
+class AlwaysWatched:
+    """R8: what packets are sent on is watched, also after a fallback."""
+
+    def __init__(self) -> None:
+        self._sent_on: dict[Who, set[str]] = {}
+        self._watched: dict[Who, set[str]] = {}
+        self._wrong_since: dict[Who, float] = {}
+
+    def look(self, node: str, handled: Handled) -> str | None:
+        match handled.message:
+            case SetPath(peer=peer, path=path, standby=standby):
+                self._sent_on[node, peer] = {each.kind for each in (path, standby) if each is not None}
+                self._compare((node, peer), handled.at)
+            case WatchPath(peer=peer, path=path, standby=standby):
+                self._watched[node, peer] = {kind for kind in (path, standby) if kind is not None}
+                self._compare((node, peer), handled.at)
+            case ProcessRestarted():
+                for who in [who for who in self._sent_on if who[0] == node]:
+                    self._forget(who)
+            case StartPeer(settings=settings):
+                self._forget((node, settings.peer))
+            case _:
+                pass
+        for who, since in self._wrong_since.items():
+            if who[0] == node and handled.at - since > UNWATCHED_S:
+                return f"packets went on {sorted(self._sent_on[who])} for {UNWATCHED_S:g} s unwatched (R8)"
+        return None
+
+    def _compare(self, who: Who, now: float) -> None:
+        if self._sent_on.get(who, set()) <= self._watched.get(who, set()):
+            self._wrong_since.pop(who, None)
+        else:
+            self._wrong_since.setdefault(who, now)
+
+    def _forget(self, who: Who) -> None:
+        self._sent_on.pop(who, None)
+        self._watched.pop(who, None)
+        self._wrong_since.pop(who, None)
 
 
 class BackoffRemembers:

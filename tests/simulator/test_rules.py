@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from actors.messages.node import CloseRelayed
-from actors.messages.packet import IceAgentEnded, RelayedCloseDone, RelayedOpened
+from actors.messages.packet import IceAgentEnded, RelayedCloseDone, RelayedOpened, SetPath
 from actors.messages.peer import (
     Distress,
     IceTurn,
@@ -18,12 +18,14 @@ from actors.messages.peer import (
     RelayTurn,
     RelayTurnDone,
     ReopenDue,
+    WatchPath,
 )
 from config.keys import PublicKey, Secret
 from tests.kit.world import Handled
 from tests.simulator.rules import broken_rules
 from tests.simulator.simulation import Record
 from transport.signal.messages import Description, IceCredentials, OfferReceived, PostDescription
+from wg.paths import DirectPath
 
 BOB = PublicKey("b" * 43 + "=")
 SESSION, OTHER = b"sess1", b"sess2"
@@ -120,6 +122,11 @@ BROKEN = {
     "after IceAgentEnded (R6": [at("ice_worker", ENDED, Connected(), Resting())],
     "the remote's did (R6": [at("ice_worker", ICE_TURN, Connected(), Connected(OTHER))],
     "beyond our own (R6": [at("ice_worker", ICE_TURN, Resting(), Resting())],
+    "R8": [
+        at("tunnels", SetPath(peer=BOB, path=DirectPath(ip="192.0.2.1", port=1))),
+        at("wg_watcher", WatchPath(peer=BOB, path=None)),
+        at("guard", OpenDue(), now=12.0),
+    ],
     "R10": [
         at("guard", LOST, Retrying(), Proven(), now=1.0),
         at("guard", LOST, Proven(), Retrying(0), now=2.0),

@@ -10,13 +10,11 @@ from tests.simulator.scenario import NAMED
 
 SCENARIOS = (
     "S0 relay, away 1 s, new address",
-    "S0 direct, away 10 s, flushed, lax",
     "S1",
     "S2",
     "S3 direct",
     "S5 0.5 s",
     "S8 from node0",
-    "S9 from node1",
     "S14 direct",
     "S15",
     "S16 direct, 5 min, both",
