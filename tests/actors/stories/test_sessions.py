@@ -167,13 +167,16 @@ def test_whatever_signalling_did_two_settle(seed: int, monkeypatch: pytest.Monke
 def test_two_that_both_rotated_on_the_others_change_would_not(
     rule: type[IceWorker], circles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They replace each other's healthy agents for ever; and it is not the prompt offers that do it."""
+    """One distress of one end, and they replace each other's agents for ever; not the prompt offers do it."""
     monkeypatch.setattr(wiring, "IceWorker", rule)
     restless = []
     for seed in range(12):
         world, a, b = disturbed_pair(seed, monkeypatch)
+        world.run(20.0)
+        distress = Distress(peer=b.key, path="direct", reason="the last one")
+        a.post(f"peer/{b.key}/ice_worker", CONTROL_0, distress)
         stopped = world.now
-        world.run(5.0)
+        world.run(10.0)
         if min(agents_opened(world, node, stopped) for node in (a, b)) > 20:
             restless.append(seed)
     assert len(restless) >= 6 if circles else restless == [], restless
