@@ -7,7 +7,7 @@ import pytest
 
 from actors.effects import Address, Effect, Later
 from actors.messages.process import ProcessRestarted
-from tests.kit.world import MachineRaised, Restless, World
+from tests.kit.world import Handled, MachineRaised, Restless, World
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag="world_note"):
@@ -235,3 +235,43 @@ def test_a_removed_actor_is_gone_with_its_mail() -> None:
     assert collector.heard == []
     assert world.dead_letters == {"world_note": 1}
     assert world.mail(at("a")) == [Note(number=2)]
+
+
+def test_a_frozen_process_goes_on_where_it_stopped() -> None:
+    world, box = World(1), Collector()
+    world.add({at("box"): box})
+    world.freeze("control-0")
+    world.post(at("box"), Note(number=1))
+    world.run_for(5.0)
+    assert box.heard == []
+    world.thaw("control-0")
+    world.run_for(0.0)
+    assert numbers(box) == [1]
+
+
+def test_something_may_happen_between_two_messages() -> None:
+    world, box = World(1), Collector()
+    world.add({at("box"): box})
+    world.after(2, lambda: world.crash("control-0"))
+    for number in range(5):
+        world.post(at("box"), Note(number=number))
+    world.run_for(1.0)
+    assert numbers(box) == [0, 1]
+    assert world.machine_or_none(at("box")) is None
+
+
+def test_what_is_handled_is_told_with_the_states_around_it() -> None:
+    world, box, told = World(1), Collector(), list[Handled]()
+    world.recorder = told.append
+    world.add({at("box"): box})
+    world.post(at("box"), Note(number=7))
+    world.run_for(1.0)
+    (handled,) = told
+    assert (handled.actor, handled.message, handled.after) == ("box@control-0", Note(number=7), Calm())
+
+
+def test_the_timers_of_an_actor_can_be_seen() -> None:
+    world = World(1)
+    world.add({at("clock"): Doing(lambda _message, _now: [], [Later(2000.0, TickDue())])})
+    assert world.timers_of(at("clock")) == {TickDue}
+    assert world.next_at() is not None
