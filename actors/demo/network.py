@@ -122,7 +122,6 @@ class Network:
 
     def __init__(self, purpose: str) -> None:
         self.prefix = f"{PREFIX}-{purpose}-{os.getpid()}"
-        self._hosts: list[Host] = []
         self._processes: list[subprocess.Popen[str]] = []
         self._links = 0
 
@@ -138,9 +137,7 @@ class Network:
 
     def host(self, name: str) -> Host:
         """Add a namespace."""
-        host = Host(self, name)
-        self._hosts.append(host)
-        return host
+        return Host(self, name)
 
     def link(self, left: Host, left_address: str, right: Host, right_address: str) -> tuple[str, str]:
         """Join two namespaces by a cable; the addresses carry prefix lengths.  Returns the interface names."""
@@ -182,20 +179,25 @@ class Network:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        hosts, self._hosts = self._hosts, []
-        for host in hosts:
-            _remove(host.namespace)
+        # By name: whoever was stopped while a namespace was made does not know of it yet.
+        for namespace in _namespaces():
+            if namespace.startswith(f"{self.prefix}-"):
+                _remove(namespace)
 
 
 def remove_leftovers() -> None:
     """Remove the namespaces and directories of runs whose maker is gone."""
-    for line in run(["ip", "netns", "list"]).splitlines():
-        name = line.partition(" ")[0]  # "NAME" or "NAME (id: 3)"
-        if _is_left_over(name):
-            _remove(name)
+    for namespace in _namespaces():
+        if _is_left_over(namespace):
+            _remove(namespace)
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
         if _is_left_over(directory.name):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _namespaces() -> list[str]:
+    # "NAME" or "NAME (id: 3)"
+    return [line.partition(" ")[0] for line in run(["ip", "netns", "list"]).splitlines()]
 
 
 def _is_left_over(name: str) -> bool:

@@ -5,7 +5,9 @@ input, a line each, and answers each with one JSON line before it takes the next
 
     first             the time (CLOCK_BOOTTIME, s) at which the first reply came; waits for it
     arrivals FROM     the arrival times since FROM
-    lost FROM         how many of the packets between the first and the last that arrived since FROM never came
+    sent              how many packets were sent so far
+    lost FROM [AFTER] how many of the packets between the first and the last that arrived since FROM never came; only
+                      of those that were sent after AFTER others
     rate N            send N packets a second from now on
 
 `sink` receives one TCP stream and prints its bytes and seconds, `source` sends one for some seconds.
@@ -45,9 +47,9 @@ def longest_gap(arrivals: list[float], start: float, end: float) -> float:
     return gap if gap > WRITTEN_ZERO_S else 0.0
 
 
-def lost(arrivals: Iterable[tuple[float, int]], start: float) -> int:
-    """Return how many numbers are missing between the least and the greatest that arrived since `start`."""
-    numbers = {number for at, number in arrivals if at >= start}
+def lost(arrivals: Iterable[tuple[float, int]], start: float, after: int = 0) -> int:
+    """Return how many numbers over `after` are missing between the least and the greatest that came since `start`."""
+    numbers = {number for at, number in arrivals if at >= start and number > after}
     return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
 
@@ -85,7 +87,9 @@ class Flow:
                 elif command[0] == "arrivals":
                     print(json.dumps([at for at, _ in self._arrivals if at >= float(command[1])]), flush=True)
                 elif command[0] == "lost":
-                    print(json.dumps(lost(self._arrivals, float(command[1]))), flush=True)
+                    print(json.dumps(lost(self._arrivals, float(command[1]), *map(int, command[2:]))), flush=True)
+                elif command[0] == "sent":
+                    print(self._number, flush=True)
                 elif command[0] == "rate":
                     self._period_s = 1 / float(command[1])
                     print(command[1], flush=True)

@@ -36,3 +36,9 @@ def test_what_never_came_is_lost_whatever_the_order() -> None:
     assert lost([(1.0, 7), (1.1, 9), (1.2, 8), (1.3, 8), (1.4, 12)], 0.0) == 2
     assert lost([(1.0, 7), (1.1, 9)], 1.05) == 0
     assert lost([], 0.0) == 0
+
+
+def test_what_waited_for_the_tunnel_can_be_left_out() -> None:
+    late = [(1.0, 3), (1.1, 100), (1.2, 102)]
+    assert lost(late, 0.0) == 97
+    assert lost(late, 0.0, after=90) == 1
