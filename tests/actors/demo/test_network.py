@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.demo.network import remove_leftovers
+from actors.demo.network import Network, remove_leftovers
 
 pytestmark = pytest.mark.netns
 
@@ -35,3 +35,10 @@ def test_all_of_a_dead_run_is_removed_and_nothing_of_a_live_one() -> None:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
         for directory in directories.values():
             subprocess.run(["rm", "-rf", str(directory)], check=True)
+
+
+def test_a_namespace_goes_whose_making_was_broken_off() -> None:
+    with Network("left") as network:
+        subprocess.run(["ip", "netns", "add", f"{network.prefix}-half"], check=True)
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert network.prefix not in listed
