@@ -70,7 +70,9 @@ def figures_of(topology: Topology, faults: "list[AnyFault] | tuple[AnyFault, ...
         return IDLE
     sites = [plan.site for plan in topology.agents]
     reachable = all(expected_path(one, other) == "direct" for one, other in combinations(sites, 2))
-    return DIRECT if topology.ice and reachable else OURS
+    # A NAT that keeps ports keeps this one for the address that the host had, so it looks like another NAT for a while.
+    moved = any(isinstance(fault, AddressChanged) for fault in faults)
+    return DIRECT if topology.ice and reachable and not moved else OURS
 
 
 def _is_harmless(fault: AnyFault) -> bool:
