@@ -13,13 +13,15 @@ import traceback
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
 from loguru import logger
 
 from config.keys import SHORT_LEN, Secret
 from config.schema import LogSection
+from config.tail import Tail
 from config.text import one_line
 
 if TYPE_CHECKING:
@@ -42,6 +44,25 @@ def setup(section: LogSection, process: str, stream: TextIO | None = None) -> No
     # Without diagnose: it would print the values of variables, keys among them, beside a traceback.
     logger.add(sink, level=section.level.upper(), format=_nothing, diagnose=False, backtrace=False)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def keep_tail(section: LogSection, process: str, directory: Path) -> None:
+    """Keep the end of what is told, as text, in this directory as well, where `homing bundle` finds it.
+
+    Without room for it there is none.
+    """
+    try:
+        tail = Tail(tail_path(directory, process))
+    except OSError as error:
+        logger.warning("the end of the log is not kept: {}", error)
+        return
+    sink = _Sink(tail, process, as_json=False)
+    logger.add(sink, level=section.level.upper(), format=_nothing, diagnose=False, backtrace=False)
+
+
+def tail_path(directory: Path, process: str) -> Path:
+    """Return the file that holds the end of this process's log."""
+    return directory / f"log-{process}.txt"
 
 
 def shorten_keys(text: str) -> str:
@@ -83,10 +104,18 @@ class Limiter:
         return over
 
 
+class _Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class _Sink:
     """Writes loguru's events as lines."""
 
-    def __init__(self, stream: TextIO, process: str, as_json: bool) -> None:
+    def __init__(self, stream: "_Stream", process: str, as_json: bool) -> None:
         self._stream, self._process = stream, process
         self._render = _as_json if as_json else _as_text
         self._limiter = Limiter()

@@ -16,12 +16,12 @@ import typer
 
 from actors.cli.errors import CommandFailed
 from actors.messages.status import Snapshot
+from actors.runtime.snapshot import read_snapshots
 from config.schema import NodeSection
 
 LOCK_NAME = "supervisor.lock"
 LOCKS = Path("/proc/locks")
 MAIL_SOCKET = re.compile(r"(?!tap-|ring-)(.+)-(\d+)\.sock")  # transport/drivers/zmq.py, mail_name
-MAX_SNAPSHOT_LEN = 64 << 20  # bytes
 RUN_DIRECTORY: str = next(
     field.default for field in msgspec.structs.fields(NodeSection) if field.name == "run_directory"
 )
@@ -33,8 +33,6 @@ RunDirectoryOption = Annotated[
         "--run-directory", metavar="DIR", envvar="HOMING_NODE_RUN_DIRECTORY", help="The agent's node.run_directory."
     ),
 ]
-
-_decode = msgspec.json.Decoder(Snapshot).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +72,10 @@ class Agent:
 
     def snapshots(self) -> tuple[list[Snapshot], list[str]]:
         """Return what the processes wrote last, and a line for each file that cannot be used."""
-        found, unreadable = [], []
-        for path in sorted(self.directory.glob("status-*.json")):
-            try:
-                with path.open("rb") as file:
-                    found.append(_decode(file.read(MAX_SNAPSHOT_LEN)))
-            except FileNotFoundError:
-                continue
-            except PermissionError:
-                raise _not_allowed(self.directory) from None
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                unreadable.append(f"{path.name} cannot be read: {error}")
-        return found, unreadable
+        try:
+            return read_snapshots(self.directory)
+        except PermissionError:
+            raise _not_allowed(self.directory) from None
 
 
 def find_agent(run_directory: str, node: str | None) -> Agent:

@@ -142,6 +142,7 @@ def run_child(start: Callable[[Bootstrap], int], prepare: Callable[[Bootstrap], 
         print(f"homing: {error}", file=sys.stderr)
         return 1
     logs.setup(told.config.file.log, told.process)
+    logs.keep_tail(told.config.file.log, told.process, Path(told.run_dir))
     return start(told)
 
 

@@ -38,7 +38,7 @@ from actors.runtime.interface_keeper import InterfaceKeeper
 from actors.runtime.post_office import PostOffice
 from actors.runtime.privileges import Identity, UserUnavailable, resolve_user
 from actors.runtime.sd_notify import Notifier
-from actors.runtime.snapshot import encode_snapshot, read_pid, write_snapshot
+from actors.runtime.snapshot import CONFIGURATION, encode_snapshot, read_pid, write_configuration, write_snapshot
 from actors.runtime.supervision import ActorsFailing
 from config import logs
 from config.schema import NodeConfig
@@ -50,7 +50,7 @@ SNAPSHOT_S = 1.0
 CLOCKS_S = 0.5  # from one look at the clocks to the next: a sleep is noticed so soon after it
 # What processes leave in the run directory; anything else there is not ours to remove.
 SNAPSHOTS = "status-*.json"
-OURS = (SNAPSHOTS, "*.sock", "*.lock", "*.new", "redaction.key")
+OURS = (SNAPSHOTS, "*.sock", "*.lock", "*.new", "redaction.key", CONFIGURATION, "log-*.txt", "log-*.txt.1")
 
 ReadAgain = Callable[[], NodeConfig]
 
@@ -88,6 +88,7 @@ def run(config: NodeConfig, read_again: ReadAgain | None = None) -> int:
         except Unavailable as error:
             print(f"homing: {error}", file=sys.stderr)
             return 1
+        logs.keep_tail(config.file.log, SUPERVISOR, held.run_dir)
         if held.user.uid == 0:
             hint = "make a user homing (useradd --system homing), or name one at user in [node]"
             logger.warning("what meets the network runs as root, if without its capabilities: {}", hint)
@@ -176,6 +177,7 @@ class Supervisor:
         office, loop = self._held.office, self._loop
         try:
             self._route(self._config)
+            self._write_configuration()
             office.add(HOST.actor, Host(self))
             office.add(AGENT.actor, self._agent)
             office.attach(loop, self._on_fatal)
@@ -284,6 +286,7 @@ class Supervisor:
                 preshared_keys=config.preshared_keys,
             )
             self._route(self._config)
+            self._write_configuration()
             self._held.office.post(AGENT, bootstrap.settings_of(self._config))
             count = len(config.file.peer)
             logger.info("the configuration was read again: {} peer{}", count, "" if count == 1 else "s")
@@ -299,6 +302,12 @@ class Supervisor:
 
     def _route(self, config: NodeConfig) -> None:
         self._held.interface.route(prefix for peer in config.file.peer for prefix in peer.allowed_ips)
+
+    def _write_configuration(self) -> None:
+        try:
+            write_configuration(self._held.run_dir, self._config.file)
+        except OSError as error:
+            logger.warning("what the agent runs with cannot be written: {}", error)
 
     def _keep_snapshot(self) -> None:
         self._write_snapshot()
