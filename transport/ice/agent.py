@@ -121,10 +121,10 @@ class IceAgent:
         if isinstance(self.state, Connected) and self.state.pair.remote.endpoint == remote:
             self.state.consent.heard(now)
 
-    def prove_now(self, now: float) -> None:
-        """Check the selected pair at once: something changed outside (recovery R12)."""
+    def prove_at(self, at: float) -> None:
+        """Check the selected pair at `at`, or sooner: something changed outside (recovery R12)."""
         if isinstance(self.state, Connected):
-            self.state.consent.ask_now(now)
+            self.state.consent.ask_at(at)
 
     # --- datagrams and time ---
 
@@ -234,7 +234,7 @@ class IceAgent:
             if pair is self.state.pair:
                 self.state.consent.heard(now)
                 return
-            self.state.consent.ask_now(now)  # perhaps the remote has moved
+            self.state.consent.ask_at(now)  # perhaps the remote has moved
         if pair.state != "succeeded" or now - pair.answered_at > FRESH_S:
             if not pair.triggered:
                 pair.begin(now, triggered=True)
@@ -317,7 +317,7 @@ class IceAgent:
         self.state = Connected(pair, consent)
         self._stop_checks(pair)
         if self.timing.renominate and self._checks.controlling:
-            consent.ask_now(now)  # and so tell the remote once more, as every check of ours does
+            consent.ask_at(now)  # and so tell the remote once more, as every check of ours does
         self._tell(pair.selection(reason, changed=changed))
 
     # --- the selected pair ---

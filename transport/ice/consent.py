@@ -86,10 +86,10 @@ class Consent:
         """Take note of a sign of life: a check of the remote's, or an authenticated WireGuard packet on this pair."""
         self.heard_at = now
 
-    def ask_now(self, now: float) -> None:
-        """Check soon: there is a hint that something changed."""
+    def ask_at(self, at: float) -> None:
+        """Check at `at`, or sooner: there is a hint that something changed."""
         if isinstance(self.state, Resting):
-            self.state = Resting(min(self.state.check_at, now))
+            self.state = Resting(min(self.state.check_at, at))
 
     def next_timeout(self) -> float:
         """Return when to call `handle_timeout`; inf: never."""

@@ -90,11 +90,11 @@ def test_idle_pairs_are_checked_less_often_and_use_checks_them_at_once() -> None
 
 def test_a_hint_has_a_resting_pair_checked_and_disturbs_no_other() -> None:
     consent = watch()
-    consent.ask_now(100.1)
+    consent.ask_at(100.1)
     assert consent.next_timeout() == 100.1
     consent.handle_timeout(100.1)
     state = consent.state
-    consent.ask_now(100.2)
+    consent.ask_at(100.2)
     assert consent.state == state
 
 
