@@ -78,6 +78,7 @@ class Tunnels:
         | packet.SetPath
         | packet.ProbePath
         | packet.InitiateHandshake
+        | packet.RenewHandshake
         | packet.TunnelsSnapshotWanted
         | TickDue
     )
@@ -98,7 +99,9 @@ class Tunnels:
             case packet.SetPath(peer=peer, path=path):
                 self._paths[peer] = path
                 return [self._handshake(peer, path)]
-            case packet.InitiateHandshake(peer=peer) | packet.ProbePath(peer=peer) if peer in self._paths:
+            case (
+                packet.InitiateHandshake(peer=peer) | packet.RenewHandshake(peer=peer) | packet.ProbePath(peer=peer)
+            ) if peer in self._paths:
                 return [self._handshake(peer, self._paths[peer])]
             case packet.TunnelsSnapshotWanted():
                 return [PEERS.send(packet.TunnelsSnapshot(tunnels=()))]
