@@ -13,7 +13,6 @@ from actors.messages.peer import (
     IceTurn,
     PathLost,
     RelayEvidence,
-    RelayReady,
     RelayTurnDone,
     WatchPath,
 )
@@ -105,7 +104,7 @@ class NothingStale:
             case RelayEvidence(peer=peer, generation=generation) if state_of(handled.before) == "Open":
                 if generation in (0, getattr(handled.before, "generation", None)):
                     self._against[node, peer] = handled.at
-            case RelayReady(peer=peer):
+            case RelayedOpened(peer=peer) if state_of(handled.after) == "Open":
                 self._against.pop((node, peer), None)
             case StartPeer(settings=settings):
                 self._against.pop((node, settings.peer), None)

@@ -14,7 +14,6 @@ from actors.messages.peer import (
     OpenDue,
     PathLost,
     RelayEvidence,
-    RelayReady,
     RelayTurn,
     RelayTurnDone,
     ReopenDue,
@@ -87,7 +86,6 @@ def offer(nonce: bytes) -> Record:
 ANSWER = at("signal", PostDescription(peer=BOB, kind="answer", description=SAID))
 EVIDENCE = RelayEvidence(peer=BOB, generation=1, reason="silence")
 ANY_ENTRY = RelayEvidence(peer=BOB, generation=0, reason="reset")
-READY = at("conn", RelayReady(peer=BOB, generation=2, link=1, url="rel://x"))
 REUSED = at("offer_listener", RelayTurnDone(peer=BOB, turn=1, outcome="reused"))
 TURN = RelayTurn(peer=BOB, turn=1, relay_url="rel://x", relay_ip=None)
 OPENED = RelayedOpened(peer=BOB, generation=1, link=1)
@@ -149,7 +147,7 @@ def test_what_keeps_the_rules_is_let_pass() -> None:
         REUSED,
         at("relay_worker", EVIDENCE, Open(), Closing()),
         at("relay_worker", CLOSE_DONE, Closing(), Opening()),
-        READY,
+        at("relay_worker", RelayedOpened(peer=BOB, generation=2, link=1), Opening(), Open(2)),
         REUSED,
         at("ice_worker", DISTRESS, Connected(), Connected()),  # the direct path goes on
         at("ice_worker", ENDED, Connected(), Resting(OTHER)),
