@@ -197,6 +197,7 @@ SUMMARIES = {
     "ping": "Send echoes through the tunnel, and say which path carried each.",
     "reset": "Recover one peer by hand.",
     "trace": "Show the mail between the agent's actors, live or past.",
+    "bundle": "Put all that a bug report needs into one file.",
     "check": "Check a configuration and say what is wrong with it.",
     "key": "Make keys.",
     "signal": "Run a signal server.",

@@ -50,7 +50,7 @@ def run(
     if json_output:
         print(msgspec.json.encode(report).decode())
     else:
-        for line in _lines(report, detailed=peer is not None):
+        for line in lines(report, detailed=peer is not None):
             print(one_line(line))
     if not report.running:
         raise CommandFailed(f"the agent {agent.node} is not running; start it with: homing up -c FILE")
@@ -78,7 +78,8 @@ def _only(peers: Sequence[PeerReport], wanted: str) -> tuple[PeerReport, ...]:
     return found
 
 
-def _lines(report: Report, *, detailed: bool) -> Iterator[str]:
+def lines(report: Report, *, detailed: bool) -> Iterator[str]:
+    """Return the report for people; `detailed`: with all that is known of each peer."""
     if report.running:
         yield f"node {report.node}, process {report.pid}{', stopping' if report.draining else ''}"
         for link in report.links:

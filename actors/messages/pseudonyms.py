@@ -51,8 +51,7 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 # A pseudonym stays within the first of these that holds the address: what kind of address it is matters.
 KINDS = _networks(
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "198.18.0.0/15",
-    "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24",
-    "fe80::/64", "fd00::/8", "fc00::/7", "2001:db8::/32", "64:ff9b::/96", "2000::/3",
+    "fe80::/64", "fd00::/8", "fc00::/7", "64:ff9b::/96", "2000::/3",
 )  # fmt: skip
 # These say nothing of anybody.
 PLAIN = _networks("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8")
@@ -62,10 +61,11 @@ class Pseudonyms:
     """Those of one report.
 
     `key` (random, forgotten afterwards) keeps addresses from being guessed back.  `keep_names`: names of machines stay.
+    `reserved`: words of our own, which tell nothing of whoever chose one as a name, and must stay where they stand.
     """
 
-    def __init__(self, key: bytes, *, keep_names: bool = False) -> None:
-        self._secret, self._keep_names = key, keep_names
+    def __init__(self, key: bytes, *, keep_names: bool = False, reserved: frozenset[str] = frozenset()) -> None:
+        self._secret, self._keep_names, self._reserved = key, keep_names, reserved
         self._keys: dict[str, int] = {}
         self._shorts: dict[str, str] = {}
         self._words: dict[str, str] = {}
@@ -113,7 +113,7 @@ class Pseudonyms:
         self._name(name, "node")
 
     def of(self, value: Any, depth: int = 0) -> Any:
-        """Return plain data with everything replaced; keys of dicts too."""
+        """Return plain data with everything replaced; in names of fields no words, which are ours."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
@@ -121,7 +121,7 @@ class Pseudonyms:
         if depth >= MAX_DEPTH:
             return None
         if isinstance(value, Mapping):
-            return {self.of(name, depth + 1): self.of(part, depth + 1) for name, part in value.items()}
+            return {self._field(name): self.of(part, depth + 1) for name, part in value.items()}
         if isinstance(value, Sequence):
             return [self.of(part, depth + 1) for part in value]
         return value
@@ -136,6 +136,11 @@ class Pseudonyms:
             return value
         number = self._others.setdefault(value, len(self._others) + 1)
         return f"bytes:{number}:".encode().ljust(min(len(value), KEY_LEN), b"*")
+
+    def _field(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            return self.blob(name) if isinstance(name, bytes) else name
+        return _TOKEN.sub(lambda found: self._token(found) if found.lastgroup in {"key", "hex"} else found[0], name)
 
     def _token(self, found: re.Match[str]) -> str:
         text = found[0]
@@ -220,7 +225,7 @@ class Pseudonyms:
                 self._name(name, "peer", self._number(key))
 
     def _name(self, name: str, kind: str, number: int | None = None) -> None:
-        if name in self._words or self._keep_names:
+        if name in self._words or name in self._reserved or self._keep_names:
             return
         if kind == "host":
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
