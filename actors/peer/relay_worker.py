@@ -48,16 +48,13 @@ from actors.messages.peer import (
 from actors.messages.process import ProcessRestarted
 from actors.peer.meeting import Meeting
 from actors.peer.relay_states import Closed, Closing, Open, Opening, Outcome
+from actors.peer.reopening import Reopening
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
 OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
 CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
-FIRST_REOPEN_S = 1.0  # from one failed opening's start to the next; doubles
-LONGEST_REOPEN_S = 5.0  # an opening costs two messages, and one that waits for the remote takes 30 s by itself
-LEAST_REOPEN_S = 0.2
 HOMELESS_S = 2.0  # that our own relay may be away before we meet at the remote's
-JITTER = 0.2
 
 REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
 
@@ -78,11 +75,10 @@ class RelayWorker:
         rng: Random,
         resumed: tuple[int, str] | None = None,
     ) -> None:
-        self._peer, self._to, self._controller, self._rng = peer, addresses, controller, rng
+        self._peer, self._to, self._controller, self._reopening = peer, addresses, controller, Reopening(rng)
         self._next_generation = first_generation
         self._latest: RelayTurn | None = None  # the newest offer, kept for the openings that nobody asks for
         self._evidence: str | None = None  # against an entry that we hold no handle of
-        self._failures = 0  # openings in a row
         self._told_generation: int | None = None  # the one that offers name; None: the next opening's
         self._own_evidence = False  # the next opening is made on it
         self._homeless_until: float | None = None  # then we meet at the remote's home; None: we know where
@@ -96,17 +92,21 @@ class RelayWorker:
             self._told_generation = 0  # which one offers named is not known any more
             self.state = Open(generation, url, against=0)
 
+    def start(self, _now: float) -> list[Effect]:
+        """Have offers name the place of a connection that outlived the control process."""
+        return [self._to.offer_listener.send(self._named(0))] if self.meeting.elsewhere is not None else []
+
     def handle(self, message: RelayWorkerInbox, now: float) -> list[Effect]:
         """Work on one message."""
         match message:
             case RelayTurn():
-                return self._on_turn(message, now)
+                return [*self._learn(message), *self._on_turn(message, now)]
             case RelayEvidence():
                 return self._on_evidence(message, now)
             case MeetElsewhere():
                 return self._on_meet_elsewhere(now)
             case RemoteIdle():
-                return self._on_remote_idle(now)
+                return [*self._learn(None), *self._on_remote_idle(now)]
             case HomeRelayChanged():
                 return self._on_home_changed(message.url, now)
             case RelayedOpened():
@@ -137,9 +137,13 @@ class RelayWorker:
 
     # --- offers ---
 
-    def _on_turn(self, turn: RelayTurn, now: float) -> list[Effect]:
-        self._latest = turn
+    def _learn(self, turn: RelayTurn | None) -> list[Effect]:
+        """Take the remote's newest offer.  If that moves the pair, our answer to it named the wrong place."""
+        self._latest, before = turn, self.meeting.elsewhere
         self.meeting.learn(turn)
+        return self._tell_place(offer=turn is not None) if self.meeting.elsewhere != before else []
+
+    def _on_turn(self, turn: RelayTurn, now: float) -> list[Effect]:
         state = self.state
         match state:
             case Closed():
@@ -191,18 +195,14 @@ class RelayWorker:
                 assert_never(state)
 
     def _on_remote_idle(self, now: float) -> list[Effect]:
-        self._latest = None
-        self.meeting.learn(None)
         state, lost = self.state, "the remote went idle"
         match state:
             case Closed():
                 self.state = Closed(lost)
                 return [Cancel(ReopenDue)]
             case Opening():
-                return [
-                    *self._end(state.turn, "failed", lost),
-                    *self._close(state.generation, turn=None, lost=None, distress=False, now=now),
-                ]
+                close = self._close(state.generation, turn=None, lost=None, distress=False, now=now)
+                return [*self._end(state.turn, "failed", lost), *close]
             case Open():
                 return self._close(state.generation, turn=None, lost=lost, distress=False, now=now)
             case Closing():
@@ -268,7 +268,8 @@ class RelayWorker:
         if not isinstance(state, Opening) or state.generation != opened.generation:
             return []  # it is being closed, or has been replaced
         self.state = Open(state.generation, state.url, state.against)
-        self._evidence, self._failures = None, 0
+        self._evidence = None
+        self._reopening.worked()
         if self._own_evidence or self._told_generation is None:
             self._told_generation = state.generation
         self._own_evidence = False
@@ -324,9 +325,12 @@ class RelayWorker:
         if not self.meeting.move_on():
             return []
         self.moves += 1
-        moved = self._to.offer_listener.send(self._named(0))
+        return self._tell_place(offer=offer)
+
+    def _tell_place(self, *, offer: bool) -> list[Effect]:
+        told = self._to.offer_listener.send(self._named(0))
         why = f"we meet at relay {self.meeting.url()}"
-        return [moved, self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else [moved]
+        return [told, self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else [told]
 
     def _named(self, generation: int) -> LocalRelayChanged:
         return LocalRelayChanged(peer=self._peer, generation=generation, url=self.meeting.elsewhere)
@@ -364,13 +368,10 @@ class RelayWorker:
         return [Cancel(OpenDue), again, self._hindered(reason), *self._end(turn, "unavailable", reason)]
 
     def _fail(self, state: Opening, reason: str, now: float) -> list[Effect]:
-        self._failures += 1
         self.state = Closed(reason)
-        interval_s = min(FIRST_REOPEN_S * 2.0 ** min(self._failures - 1, 16), LONGEST_REOPEN_S)
-        again_at = state.since_at + interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
         return [
             Cancel(OpenDue),
-            Later(max(again_at, now + LEAST_REOPEN_S), ReopenDue()),
+            Later(self._reopening.failed(state.since_at, now), ReopenDue()),
             self._hindered(reason),
             *self._move_on(offer=False),  # whether the remote is there at all is not known
             *self._end(state.turn, "failed", reason),

@@ -535,3 +535,28 @@ def test_a_connection_elsewhere_that_outlived_the_control_process_stays() -> Non
     bench = worker(controller=True, resumed=(4, THEIRS))
     bench.tell(turn(1))
     assert isinstance(bench.state, Open)
+    assert moved(bench) == []  # our offers go on naming it
+
+
+def test_and_the_first_offer_of_the_new_process_names_it() -> None:  # else the remote leaves a healthy connection (R2)
+    bench = worker(controller=True, resumed=(4, THEIRS))
+    assert bench.mail(TO.offer_listener) == [LocalRelayChanged(peer=BOB, generation=0, url=THEIRS)]
+
+
+def test_a_remote_that_left_the_place_is_told_at_once_where_we_meet_now() -> None:
+    bench = worker(controller=True)
+    bench.tell(turn(1))
+    bench.advance(TURN_S)
+    bench.tell(closed(FIRST), opened(FIRST + 1), gone(FIRST + 1))  # their relay is dead
+    bench.tags()
+    bench.tell(turn(2, HOME))  # and they have come to ours; our answer still named theirs
+    assert moved(bench) == [None]
+
+
+def test_a_remote_that_wakes_up_is_offered_our_home() -> None:
+    bench = worker(controller=True)
+    bench.tell(turn(1, ours=False))
+    bench.advance(TURN_S)
+    bench.tags()
+    bench.tell(RemoteIdle(peer=BOB))
+    assert [mail.url for mail in bench.mail(TO.offer_listener) if isinstance(mail, LocalRelayChanged)] == [None]
