@@ -47,7 +47,7 @@ from transport.relay.frames import (
     SubscribePeerState,
     UnsubscribePeerState,
 )
-from transport.relay.probe import LinkProbe
+from transport.relay.probe import LATE_S, LinkProbe
 
 AUTH_RESPONSE_TIMEOUT_S: Final = 8.0  # relay spec 6.1
 HEALTH_TICK_S: Final = 35.0  # relay spec 5.6
@@ -161,9 +161,9 @@ class RelayClient:
             case Authenticating(until) if now >= until:
                 self._end(f"no answer to our login within {AUTH_RESPONSE_TIMEOUT_S:g} s")
             case Open():
+                self._check_health(now)
                 self._check_link(now)
                 self._check_peers(now)
-                self._check_health(now)
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` should be called next; None: never."""
@@ -293,14 +293,16 @@ class RelayClient:
     def _check_health(self, now: float) -> None:
         if now < self._tick_at:
             return
-        if not self._health_checked:
+        if now > self._tick_at + LATE_S:
+            self._probe.hurry(now)  # the health checks of a sleep are not read yet, or were never sent
+        elif not self._health_checked:
             self._end(f"half-open: no health check of the relay server within {HEALTH_TICK_S:g} s")
         self._health_checked = False
         self._tick_at = now + HEALTH_TICK_S
 
     def _check_link(self, now: float) -> None:
         match self._probe.handle_timeout(now):
-            case "ping":
+            case "ping" if isinstance(self.state, Open):
                 self._events.append(PingWanted())
             case "dead":
                 self._end(f"half-open: nothing heard for {self._probe.silence_s(now):.1f} s, pings unanswered")

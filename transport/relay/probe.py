@@ -7,7 +7,7 @@ server answers) when it has heard nothing for a while, and calls the link dead a
     heard ------------15 s of silence-------> ping --5 s--> ping --5 s--> dead        idle: 25 s
     hint that it is gone ---------------> ping --0.3 s--> ping --0.3 s--> dead    at once: 0.6 s, or four round trips
 
-Anything heard begins anew.
+Anything heard begins anew.  Who looks too late, after a sleep, asks once more before it judges.
 """
 
 from typing import Final, Literal
@@ -19,6 +19,7 @@ IDLE_ANSWER_S: Final = 5.0
 HURRIED_ANSWER_S: Final = 0.3  # or two round trips
 UNKNOWN_ROUND_TRIP_S: Final = 0.25
 MAX_MISSED: Final = 2
+LATE_S: Final = 1.0  # a timer later than this slept or was starved, and what was answered meanwhile is not read yet
 
 
 class LinkProbe:
@@ -66,7 +67,7 @@ class LinkProbe:
         """Return what is due: to send a ping, or to close the link."""
         if now < self.due_at:
             return None
-        if self._pinged_at is not None:
+        if self._pinged_at is not None and now <= self.due_at + LATE_S:
             self._missed += 1
             if self._missed == MAX_MISSED:
                 return "dead"

@@ -158,6 +158,18 @@ def test_a_tick_without_a_health_check_ends_the_link() -> None:
     assert end.events()[-1] == LinkClosed("half-open: no health check of the relay server within 35 s", was_open=True)
 
 
+def test_a_late_tick_asks_before_it_judges() -> None:  # a sleep outlasted it; what the server sent waits to be read
+    end = End()
+    end.now += 300.0
+    end.client.handle_timeout(end.now)
+    assert end.events() == [PingWanted()]
+    end.client.receive_pong(end.now)
+    end.hears(HealthCheck())
+    end.now += HEALTH_TICK_S
+    end.client.handle_timeout(end.now)
+    assert not isinstance(end.client.state, Closed)
+
+
 def test_opening_a_peer_waits_for_the_server_to_see_it() -> None:
     end = End()
     end.client.open(BOB, 30.0, end.now)

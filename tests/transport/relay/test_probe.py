@@ -101,3 +101,11 @@ def test_sending_while_an_idle_ping_is_out_shortens_the_wait_but_gives_a_second(
 
 def test_nothing_is_due_before_its_time() -> None:
     assert LinkProbe(now=0.0).handle_timeout(14.9) is None
+
+
+def test_a_late_look_asks_anew_before_it_judges() -> None:  # after a sleep, or starved: the answer may be waiting
+    probe = LinkProbe(now=0.0)
+    probe.sent(10.0)
+    assert run(probe, 12.0) == [(11.0, "ping"), (12.0, "ping")]
+    assert probe.handle_timeout(300.0) == "ping"
+    assert run(probe, 400.0) == [(301.0, "dead")]
