@@ -133,9 +133,10 @@ class RelayServer:
             and TRANSPORT_HEADER_LEN <= message_len <= MAX_MESSAGE_LEN
         ):
             # The fast lane: one look-up, one copy with the source's id in the destination's place.
-            connection.active_at = now
             self.received_len += message_len
             destination = self._by_peer.get(message[HEADER_LEN:TRANSPORT_HEADER_LEN])
+            if destination is not connection:  # what goes to its sender proves a link, and is no traffic
+                connection.active_at = now
             if destination is None:
                 self.drops["unknown_destination"] += 1
             elif destination.queue_len + message_len > self._max_queue_len:

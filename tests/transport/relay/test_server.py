@@ -198,6 +198,17 @@ def test_packets_arrive_with_their_senders_true_id() -> None:
     assert hub.server.active_peers(hub.now) == 1
 
 
+def test_who_sends_only_to_himself_counts_as_idle() -> None:
+    hub = Hub()
+    alice = hub.login(ALICE)
+    hub.login(BOB)
+    hub.says(alice, Transport(ALICE, b"probe"))
+    assert hub.mail(alice) == [Transport(ALICE, b"probe")]
+    assert hub.server.active_peers(hub.now) == 0
+    hub.says(alice, Transport(BOB, b"traffic"))
+    assert hub.server.active_peers(hub.now) == 1
+
+
 def test_packets_for_nobody_are_dropped_silently() -> None:
     hub = Hub()
     alice = hub.login(ALICE)
