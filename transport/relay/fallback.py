@@ -37,8 +37,3 @@ class FallbackWindows:
         """Return why QUIC is not to be dialled now; None: it may be."""
         window = self._windows.get(url)
         return window.reason if window is not None and now < window.until else None
-
-    def left_s(self, url: str, now: float) -> float:
-        """Return how long this URL's window still is; 0: none is open."""
-        window = self._windows.get(url)
-        return max(0.0, window.until - now) if window is not None else 0.0
