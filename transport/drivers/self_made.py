@@ -50,6 +50,8 @@ def self_made(directory: Path, names: Iterable[str]) -> SelfMade:
             _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
         except ValueError:
             raise UnusableCertificate(f"{certificate_path}: no certificate; move it away, and one is made") from None
+    except FileExistsError as error:
+        raise UnusableCertificate(f"{error.filename}: not a directory; name one, it is made") from None
     except OSError as error:
         raise UnusableCertificate(f"{error.filename or directory}: {error.strerror}") from None
     if certificate.public_key() != key.public_key():
@@ -68,6 +70,8 @@ def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
         raise UnusableCertificate(f"{path}: no PEM private key; move it away, and one is made") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UnusableCertificate(f"{path}: not a key that was made here; move it away, and one is made")
+    if path.stat().st_mode & 0o077:
+        raise UnusableCertificate(f"{path}: readable by others: chmod 600 {path}")
     return key
 
 
@@ -106,7 +110,8 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     """Write a file of mode 0600 whole or not at all."""
     partial = path.with_suffix(path.suffix + ".part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    partial.unlink(missing_ok=True)  # of a crash, or somebody else's
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, data)
         os.fsync(descriptor)

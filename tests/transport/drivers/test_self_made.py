@@ -61,8 +61,25 @@ def test_a_key_of_another_certificate_is_told(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "tls").write_text("")
-    with pytest.raises(UnusableCertificate, match="tls"):
+    with pytest.raises(UnusableCertificate, match="tls: not a directory; name one, it is made"):
         self_made(tmp_path / "tls", [])
+
+
+def test_a_file_that_somebody_laid_ready_for_the_key_is_not_written_to(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch(mode=0o666)
+    (tmp_path / f"{KEY_FILE}.part").symlink_to(elsewhere)
+    made = self_made(tmp_path, [])
+    assert elsewhere.read_bytes() == b""
+    assert not made.key.is_symlink()
+    assert made.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_others_can_read_is_told(tmp_path: Path) -> None:
+    made = self_made(tmp_path, [])
+    made.key.chmod(0o640)
+    with pytest.raises(UnusableCertificate, match=f"readable by others: chmod 600 {made.key}"):
+        self_made(tmp_path, [])
 
 
 def test_a_pin_is_the_certificate_s_own_fingerprint_and_no_other() -> None:
