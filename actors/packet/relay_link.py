@@ -131,6 +131,7 @@ class Link:
     quic_failed: bool = False  # it was tried for this link, and that is what came of it
     spare: bool = False  # logging in over QUIC, and WebSocket may be tried if that fails
     writable: bool = True
+    server_doubted: bool = False  # something said that the server is gone
     rx_bytes: int = 0
     tx_bytes: int = 0
     connections: dict[PeerId, Connection] = field(default_factory=dict)
@@ -162,6 +163,10 @@ class Link:
     def login_due_at(self) -> float | None:
         """Return when QUIC has had its time to log in; None: there is no such limit."""
         return self.since_at + QUIC_LOGIN_S if self.spare and self.instance_url is None else None
+
+    def quic_is_to_blame(self, now: float) -> bool:
+        """Return whether silence on this link is more likely QUIC's fault than the server's."""
+        return self.transport == "quic" and not self.server_doubted and now < self.since_at + FIRST_MESSAGES_S
 
     def due_at(self) -> float | None:
         """Return when the link has something to do by itself."""

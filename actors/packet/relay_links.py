@@ -38,7 +38,6 @@ from actors.messages.packet import (
 from actors.messages.peer import RelayWorkerInbox
 from actors.packet.relay_link import (
     DIAL_LIMIT_S,
-    FIRST_MESSAGES_S,
     QUIC_LOGIN_S,
     Abort,
     Connection,
@@ -147,10 +146,16 @@ class RelayLinks:
 
     def pong(self, link: int, now: float) -> list[Effect]:
         """Take note that a ping was answered."""
-        entry = self._links.get(link)
-        if entry is not None and entry.client is not None:
+        if (entry := self._links.get(link)) is not None and entry.client is not None:
             entry.client.receive_pong(now)
         return []
+
+    def doubted(self, link: int, now: float) -> list[Effect]:
+        """Take note of a hint that the server of a link is gone: ping it, and wait less for the answer."""
+        if (entry := self._links.get(link)) is None:
+            return []
+        entry.server_doubted = True
+        return self._prove_link(entry, now)
 
     def writable(self, link: int, yes: bool) -> None:
         """Take note that a link takes no more packets for now, or takes them again."""
@@ -238,7 +243,7 @@ class RelayLinks:
     def _open_link(self, wanted: OpenLink, now: float) -> list[Effect]:
         entry = self._links.get(wanted.link)
         if entry is not None:
-            return [] if entry.instance_url is None else [self._opened(entry)]  # asked again
+            return [] if entry.instance_url is None else [RELAYS.send(entry.opened())]  # asked again
         if self._credentials is None:
             return [_closed(wanted.link, "no relay secret or token is configured", was_open=False)]
         if len(self._links) >= MAX_LINKS:
@@ -260,16 +265,13 @@ class RelayLinks:
         entry.client.close("closed by us")
         return self._work_off(entry, now)
 
-    def _opened(self, entry: Link) -> Effect:
-        return RELAYS.send(entry.opened())
-
     def _handle_timeout(self, entry: Link, client: RelayClient, now: float) -> list[Effect]:
         login_at = entry.login_due_at()
         if login_at is not None and now >= login_at:
             self._fall_back(entry, f"no answer to our login within {QUIC_LOGIN_S:g} s", now)
             return []
         client.handle_timeout(now)
-        if entry.transport == "quic" and isinstance(client.state, Closed) and now < entry.since_at + FIRST_MESSAGES_S:
+        if isinstance(client.state, Closed) and entry.quic_is_to_blame(now):
             self._transports.quic_failed(entry.url, client.state.reason, now)
         return self._work_off(entry, now)
 
@@ -295,12 +297,13 @@ class RelayLinks:
 
     def _prove(self, now: float) -> list[Effect]:
         """Ping every server now: whoever has forgotten us, or is not reached any more, is given up soon."""
-        effects: list[Effect] = []
-        for entry in tuple(self._links.values()):
-            if entry.client is not None:
-                entry.client.prove_now(now)
-                effects += self._work_off(entry, now)
-        return effects
+        return [effect for entry in tuple(self._links.values()) for effect in self._prove_link(entry, now)]
+
+    def _prove_link(self, entry: Link, now: float) -> list[Effect]:
+        if entry.client is None:
+            return []
+        entry.client.prove_now(now)
+        return self._work_off(entry, now)
 
     # --- relayed connections ---
 
@@ -350,7 +353,7 @@ class RelayLinks:
                 case events.LoggedIn():
                     if entry.quic_failed:
                         self._transports.quic_failed(entry.url, entry.quic_fault, now)
-                    effects.append(self._opened(entry))
+                    effects.append(RELAYS.send(entry.opened()))
                 case events.PeerOnline(identity):
                     connection = entry.connections[identity]
                     connection.open = True

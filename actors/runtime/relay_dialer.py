@@ -131,6 +131,10 @@ class RelayDialer:
         """Take note that a ping was answered."""
         self.settle(self._links.pong(number, self._clock()))
 
+    def doubted(self, number: int) -> None:
+        """Take note of a hint that the server of a link is gone."""
+        self.settle(self._links.doubted(number, self._clock()))
+
     def writable(self, number: int, yes: bool) -> None:
         """Take note that a link is full, or has room."""
         self._links.writable(number, yes)
@@ -153,6 +157,9 @@ class _Owner:
 
     def pong(self) -> None:
         self._dialer.pong(self._number)
+
+    def doubted(self) -> None:
+        self._dialer.doubted(self._number)
 
     def writable(self, yes: bool) -> None:
         self._dialer.writable(self._number, yes)

@@ -151,6 +151,10 @@ class _RaceOwner:
         if not self.racing:
             self._owner.pong()
 
+    def doubted(self) -> None:
+        if not self.racing:
+            self._owner.doubted()
+
     def writable(self, yes: bool) -> None:
         if not self.racing:
             self._owner.writable(yes)

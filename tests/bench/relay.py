@@ -45,6 +45,9 @@ class End:
     def pong(self) -> None:
         pass
 
+    def doubted(self) -> None:
+        pass
+
     def writable(self, yes: bool) -> None:
         pass
 

@@ -7,6 +7,7 @@ connection and the NAT's mapping alive.  The address we send from may change und
 """
 
 import asyncio
+import errno
 import os
 import socket
 from typing import Final
@@ -46,6 +47,7 @@ class QuicLink:
     transport = "quic"
 
     def __init__(self, owner: LinkOwner, endpoint: Endpoint, config: QuicConfiguration, trust: Trust, message_len: int):
+        """Begin.  Raises DialFailed if the kernel lets nothing out."""
         self.too_narrow = False
         """Why it ended: full-size messages ceased to pass.  Set before the owner is told."""
         self.migrations = 0
@@ -69,6 +71,10 @@ class QuicLink:
         self._quic = RelayQuic(config)
         self._quic.connect(endpoint, boot_time())
         self._flush()
+        if self._udp.drops:
+            self.abort()
+            code = getattr(errno, next(iter(self._udp.drops)), 0)
+            raise DialFailed(f"UDP cannot be sent there: {os.strerror(code).lower()}")
 
     @property
     def server_ip(self) -> str | None:
@@ -130,6 +136,14 @@ class QuicLink:
         if due_at is not None and now >= due_at:
             self._quic.handle_timer(now)
         self._work_off(now)
+
+    def _on_refused(self) -> None:
+        """The host there says that nobody listens: while dialling that is the end, later a hint."""
+        if self._watch is None and not self._up.done():
+            self._fail(f"connection refused; no server listens on UDP port {self._endpoint.port}")
+            self._work_off(boot_time())
+        elif self._owner is not None:
+            self._owner.doubted()
 
     def _address(self, endpoint: Endpoint) -> Endpoint:
         return endpoint if self._endpoint.zone else endpoint._replace(zone=0)
@@ -267,7 +281,7 @@ class QuicLink:
         family = socket.AF_INET6 if ":" in self._endpoint.ip else socket.AF_INET
         # Bound to no address: the kernel chooses by the route of the moment, so ours may change.
         try:
-            return QuicUdp(open_quic_socket(family, "", 0), self._receive)
+            return QuicUdp(open_quic_socket(family, "", 0), self._receive, self._on_refused)
         except OSError as error:
             raise DialFailed(f"no UDP socket: {os.strerror(error.errno or 0).lower()}") from None
 

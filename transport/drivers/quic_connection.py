@@ -36,6 +36,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, Qu
 from aioquic.quic.recovery import QuicPacketSpace
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from transport.drivers.quic_frames import FRAME_HEADER_LEN, datagram_frame, messages_of
 from transport.drivers.quic_settings import CID_LEN, NORMAL_CLOSURE, SMALL_LEN, TunnelCongestion, Unpaced
 from transport.relay.codec import TRANSPORT_HEAD
 from transport.relay.frames import HEADER_LEN
@@ -43,7 +44,6 @@ from transport.relay.resend import Resend
 
 TAG_LEN: Final = 16
 NUMBER_LEN: Final = 2
-FRAME_HEADER_LEN: Final = 3  # type, length in two bytes
 
 HIGH_WATER_LEN: Final = 64 * 1024  # bytes that wait for the congestion window
 LOW_WATER_LEN: Final = 48 * 1024
@@ -195,14 +195,22 @@ class RelayQuic(QuicConnection):
         self._library_due = True
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Do what is due.  Whatever came in before, this does not raise."""
         self._library_due = True
-        super().handle_timer(now)
+        try:
+            super().handle_timer(now)
+        except Exception as error:
+            self._on_fault(error)
 
     def flush(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
-        """Return the datagrams to send now, with their addresses."""
-        if not self._network_paths:
+        """Return the datagrams to send now, with their addresses.  Whatever came in before, this does not raise."""
+        try:
+            return self._due_packets(now) if self._network_paths else []
+        except Exception as error:
+            self._on_fault(error)
             return []
+
+    def _due_packets(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
         sent = self._lane_packets(now) if self._waiting else []
         space = self._spaces[_ONE_RTT] if self._spaces else None
         ack_due = space is not None and space.ack_at is not None and space.ack_at <= now
@@ -247,14 +255,15 @@ class RelayQuic(QuicConnection):
 
     def _frames(self, path: QuicNetworkPath, packet_len: int) -> tuple[bytes, list[tuple[Callable[..., None], object]]]:
         """Return the next message as a frame, and the small ones behind it that fit in."""
-        waiting, parts = self._waiting, []
+        waiting = self._waiting
+        parts: list[bytes] = []
         handlers: list[tuple[Callable[..., None], object]] = _NO_HANDLERS
         while True:
             message = waiting.popleft()
             self._waiting_len -= len(message)
             if message[:HEADER_LEN] != TRANSPORT_HEAD and (followed := self._resend.sent(message)):
                 handlers = [*handlers, (self._on_control_delivery, (followed,))]
-            parts += [_DATAGRAM + (0x4000 | len(message)).to_bytes(2), message]
+            parts += datagram_frame(message)
             if not waiting or packet_len > SMALL_LEN or not path.is_validated:
                 break
             packet_len += FRAME_HEADER_LEN + len(waiting[0])
@@ -287,10 +296,13 @@ class RelayQuic(QuicConnection):
         try:
             super().receive_datagram(datagram, address, now)
         except Exception as error:
-            # Bytes that the library did not foresee end the connection that they came on, and nothing else.
-            self.drops["library_fault"] += 1
-            self.close(error_code=1, reason_phrase=type(error).__name__)
+            self._on_fault(error)
         self._sort_events()
+
+    def _on_fault(self, error: Exception) -> None:
+        """What the library did not foresee ends the connection that it came on, and nothing else."""
+        self.drops["library_fault"] += 1
+        self.close(error_code=1, reason_phrase=type(error).__name__)
 
     def events(self) -> list[QuicEvent]:
         """Return what happened, oldest first, but messages."""
@@ -329,7 +341,9 @@ class RelayQuic(QuicConnection):
         if number in space.received_packets:
             return True
         eliciting = True
-        if not self._take_messages(payload):
+        if (messages := messages_of(payload)) is not None:
+            self.inbox += messages
+        else:
             context = QuicReceiveContext(_ONE_RTT, self.host_cid, path, None, now, None)
             try:
                 eliciting, _probing = self._payload_received(context, payload)
@@ -356,26 +370,6 @@ class RelayQuic(QuicConnection):
         self._put_off_idling(now)
         return True
 
-    def _take_messages(self, payload: bytes) -> bool:
-        """Take a payload of DATAGRAM frames with lengths and nothing else; False, with nothing taken, if it is none."""
-        at, end, messages = 0, len(payload), []
-        while at < end:
-            if payload[at] != QuicFrameType.DATAGRAM_WITH_LENGTH or at + 2 > end:
-                return False
-            length = payload[at + 1]
-            at += 2
-            if length >= 0x40:
-                if length >= 0x80 or at >= end:
-                    return False
-                length = (length & 0x3F) << 8 | payload[at]
-                at += 1
-            if at + length > end:
-                return False
-            messages.append(payload[at : at + length])
-            at += length
-        self.inbox += messages
-        return bool(messages)
-
     def _open_lane(self) -> tuple[CryptoPair, QuicPacketSpace]:
         """Look the keys and the packet numbers up once: their names hash slowly."""
         self._lane = self._cryptos[_ONE_RTT], self._spaces[_ONE_RTT]
@@ -389,6 +383,5 @@ class RelayQuic(QuicConnection):
 
 _NO_HANDLERS: Final[list[tuple[Callable[..., None], object]]] = []
 _NO_LOG: Final[list[dict[str, object]]] = []
-_DATAGRAM: Final = QuicFrameType.DATAGRAM_WITH_LENGTH.to_bytes()
 _MAX_RANGES: Final = 64
 _IDLE_STEP_S: Final = 0.25

@@ -47,8 +47,14 @@ async def _reach(url: RelayUrl, ip: str | None, owner: LinkOwner, trust: Trust, 
     try:
         while endpoints or tasks:
             if endpoints:
-                link = QuicLink(owner, endpoints.pop(0), config, trust, message_len)
-                tasks.append(loop.create_task(_attempt(link, url.port, limit_s)))
+                try:
+                    link = QuicLink(owner, endpoints.pop(0), config, trust, message_len)
+                except DialFailed as failure:  # a host without that family
+                    failures.append(failure)
+                else:
+                    tasks.append(loop.create_task(_attempt(link, url.port, limit_s)))
+            if not tasks:
+                continue
             # The next family begins when this one has had its time, or failed (RFC 8305).
             done, _ = await asyncio.wait(
                 tasks, timeout=HAPPY_EYEBALLS_S if endpoints else None, return_when=asyncio.FIRST_COMPLETED

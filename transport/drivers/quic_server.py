@@ -29,7 +29,7 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from transport.drivers.certificates import UnusableCertificate, server_context
 from transport.drivers.quic_connection import RelayQuic
 from transport.drivers.quic_settings import CID_LEN, SMALL_LEN, configuration
-from transport.drivers.quic_socket import HANDSHAKE_S, QuicSocket
+from transport.drivers.quic_socket import QuicSocket
 from transport.drivers.quic_udp import QuicUdp, Train, open_quic_socket
 from transport.drivers.relay_server import Service
 from wg.datagrams import Endpoint
@@ -259,7 +259,6 @@ class QuicListener:
         self._half_open[source] += 1
         self.name(quic_socket, header.destination_cid)
         self.name(quic_socket, quic.host_cid)
-        self.schedule(quic_socket, now + HANDSHAKE_S)
         return quic_socket
 
     def _retry(self, header: QuicHeader, endpoint: Endpoint, now: float) -> bytes:

@@ -135,6 +135,8 @@ class QuicSocket:
                 self._service.server.set_writable(self._connection, True, now)
                 self._service.work_off()
         due_at = quic.get_timer()
+        if self.half_open:
+            due_at = min(due_at or inf, self._began_at + HANDSHAKE_S)
         if due_at is not None:
             self._listener.schedule(self, due_at)
 

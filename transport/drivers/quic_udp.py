@@ -23,16 +23,22 @@ MAX_TRAIN: Final = 44  # datagrams; older kernels take 64
 # Not in Python's socket module: values of Linux.
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 8, 10, 23, 3
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_ICMP: Final = frozenset({2, 3})  # origins of an error: ICMP, ICMPv6
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _PKTINFO4: Final = struct.Struct("=I4s4s")  # interface, our address, destination in the header
 _PKTINFO6: Final = struct.Struct("=16sI")
 _SEGMENT: Final = struct.Struct("=H")
 _INT: Final = struct.Struct("=i")
+_ERROR: Final = struct.Struct("=IB")  # errno, origin; what follows is not looked at
+_RECVERR: Final = frozenset({_IP_RECVERR, _IPV6_RECVERR})
+_TOLD_LEN: Final = 256  # an error with the address of who told it
 _ANCILLARY_LEN: Final = socket.CMSG_SPACE(_PKTINFO6.size) + socket.CMSG_SPACE(_INT.size)
 
 UNUSABLE: Final = frozenset({errno.EINVAL, errno.EADDRNOTAVAIL, errno.EBADF, errno.ENODEV, errno.ENOTSOCK})
 """What a socket says whose address or device is no more; a new one may do."""
 NO_TRAINS: Final = frozenset({errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+MAX_TOLD: Final = 64  # of what routers told, thrown away at once
 
 
 class Train(NamedTuple):
@@ -46,10 +52,21 @@ class Train(NamedTuple):
 class QuicUdp:
     """A socket on the running loop."""
 
-    def __init__(self, sock: socket.socket, receive: Callable[["QuicUdp", list[Train]], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive: Callable[["QuicUdp", list[Train]], None],
+        refused: Callable[[], None] | None = None,
+    ) -> None:
+        """`refused` is called when the host there said that nobody listens at the port (ICMP), which anybody may forge.
+
+        It is for a socket with one endpoint: nothing says which datagram was refused.
+        """
         self.drops: Counter[str] = Counter()  # why the kernel did not take a datagram -> how many
         self.broken = False  # the socket says that it is unusable
-        self._socket, self._receive = sock, receive
+        self._socket, self._receive, self._refused = sock, receive, refused
+        if refused is not None:
+            _hear_errors(sock)
         self._six = sock.family == socket.AF_INET6
         self._segments = True
         self._backlog: deque[Train] = deque()
@@ -104,10 +121,10 @@ class QuicUdp:
                 else:
                     datagrams = [bytes(view[:length])]
                 trains.append(Train(endpoint, local, datagrams))
-        except BlockingIOError:
-            pass
         except OSError as error:
-            self._count(error, 1)
+            told = self._told() if not trains else 0
+            if not told and not isinstance(error, BlockingIOError):
+                self._count(error, 1)
         if trains:
             self._receive(self, trains)
 
@@ -116,7 +133,7 @@ class QuicUdp:
         ancillary = self._ancillary(train.local)
         ip, port, zone = train.endpoint
         address = (ip, port, 0, zone) if self._six else (ip, port)
-        left, trains = train.datagrams, self._segments
+        left, trains, told = train.datagrams, self._segments, False
         while left:
             part = left[: _train_len(left)] if trains else left[:1]
             extra = [(_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(len(part[0])))] if len(part) > 1 else []
@@ -129,6 +146,9 @@ class QuicUdp:
                 self._backlog.appendleft(train._replace(datagrams=left))
                 return True
             except OSError as error:
+                if not told and self._told():
+                    told = True  # of datagrams before these, which have not left yet
+                    continue
                 if len(part) > 1:  # a device that takes no trains, or not of this length
                     trains = False
                     self._segments = self._segments and error.errno not in NO_TRAINS
@@ -140,6 +160,28 @@ class QuicUdp:
                 self._count(error, len(part))
             left = left[len(part) :]
         return True
+
+    def _told(self) -> int:
+        """Take what routers and hosts told of datagrams that had left; return how much.
+
+        It waits in a queue of its own, wakes us until it is taken, and makes the next call fail in its place.
+        """
+        if self._refused is None:
+            return 0
+        told: Counter[int] = Counter()
+        for _ in range(MAX_TOLD):
+            try:
+                _data, ancillary, _flags, _address = self._socket.recvmsg(0, _TOLD_LEN, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            # What the kernel itself refused, the call said that it refused.
+            errors = (_ERROR.unpack_from(value) for _level, kind, value in ancillary if kind in _RECVERR)
+            told.update(code for code, origin in errors if origin in _ICMP)
+        if told[errno.ECONNREFUSED]:
+            self._loop.call_soon(self._refused)
+        for code, times in told.items():
+            self.drops[errno.errorcode.get(code, "unknown")] += times
+        return told.total()
 
     def _on_writable(self) -> None:
         self._loop.remove_writer(self._socket)
@@ -183,6 +225,14 @@ def open_quic_socket(family: int, host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _hear_errors(sock: socket.socket) -> None:
+    """Have errors reported that came back by ICMP, as a socket without a fixed endpoint else does not."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 def _train_len(datagrams: list[bytes]) -> int:

@@ -61,6 +61,9 @@ class LinkOwner(Protocol):
     def pong(self) -> None:
         """Take note that a ping was answered."""
 
+    def doubted(self) -> None:
+        """Take note of a hint that the server is gone: anybody may have given it."""
+
     def writable(self, yes: bool) -> None:
         """Hold back, or go on."""
 

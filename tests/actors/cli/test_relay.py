@@ -42,6 +42,9 @@ class Silent:
     def pong(self) -> None:
         raise AssertionError
 
+    def doubted(self) -> None:
+        raise AssertionError
+
     def writable(self, yes: bool) -> None:
         raise AssertionError(yes)
 

@@ -17,7 +17,7 @@ from actors.messages.packet import (
     RelayLinksSnapshot,
     RelayLinksSnapshotWanted,
 )
-from actors.packet.relay_link import FIRST_MESSAGES_S, QUIC_LOGIN_S, Abort, Dial
+from actors.packet.relay_link import FIRST_MESSAGES_S, QUIC_LOGIN_S, Abort, Dial, Ping
 from actors.packet.relay_links import RelayLinks
 from tests.actors.packet.test_relay_links import ALICE, BOB, CREDENTIALS, INSTANCE, UNIX_NOW, Hub, mail
 from transport.relay.choice import NOT_TRUSTED, Mode, Transports
@@ -33,6 +33,7 @@ from transport.relay.frames import (
     SubscribePeerState,
     peer_id,
 )
+from transport.relay.probe import HURRIED_ANSWER_S
 from transport.relay.race import Transport, Won
 
 URL, IP = "rels://relay.example:443", "192.0.2.1"
@@ -237,6 +238,40 @@ def test_quic_whose_first_messages_get_no_answer_is_left_out() -> None:
     assert [one.reason.startswith("half-open") for one in closed if isinstance(one, LinkClosed)] == [True]
     hub.asked()
     assert hub.dials(2) == ("ws",)
+
+
+def test_a_server_that_is_said_to_be_gone_is_pinged_at_once_and_its_silence_is_no_fault_of_quic() -> None:
+    hub = QuicHub()
+    hub.dials(1)
+    hub.opened(1, QUIC)
+    assert mail(hub.links.doubted(1, hub.now)) == []
+    assert hub.asked() == [Ping(1)]
+    assert mail(hub.links.doubted(1, hub.now)) == []  # the ping is out
+    assert hub.asked() == []
+    (closed,) = hub.passes(2.1 * HURRIED_ANSWER_S)
+    assert isinstance(closed, LinkClosed)
+    hub.asked()
+    assert hub.dials(2) == BOTH
+
+
+def test_a_server_that_answers_a_doubt_keeps_its_link_and_is_doubted_anew() -> None:
+    hub = QuicHub()
+    hub.dials(1)
+    hub.opened(1, QUIC)
+    for _ in range(3):
+        hub.links.doubted(1, hub.now)
+        assert hub.asked() == [Ping(1)]
+        hub.links.pong(1, hub.now)
+    assert hub.passes(10.0) == []
+    assert hub.asked() == []
+
+
+def test_a_doubt_about_a_link_that_is_not_up_changes_nothing() -> None:
+    hub = QuicHub()
+    assert hub.links.doubted(1, hub.now) == []
+    hub.dials(1)
+    assert hub.links.doubted(1, hub.now) == []
+    assert hub.asked() == []
 
 
 @pytest.mark.parametrize("end", ["told", "late"])

@@ -20,9 +20,11 @@ from tests.transport.drivers.relays import SECRET, Hub, hub, run
 from transport.drivers.certificates import Trust
 from transport.drivers.quic_link import dial_quic
 from transport.drivers.quic_server import QuicListener
+from transport.drivers.quic_socket import QuicSocket
 from transport.drivers.relay_server import boot_time
 from transport.drivers.self_made import self_made
 from transport.drivers.websocket import dial
+from transport.relay import probe
 from transport.relay.choice import Mode, Transports
 from transport.relay.race import Transport
 from wg.datagrams import RelayedBatch
@@ -193,5 +195,27 @@ def test_a_server_that_stops_says_so_over_either(mode: Mode, tmp_path: Path) -> 
             await one.service.drain()
             (closed,) = await agent.hears(LinkClosed)
             assert closed == LinkClosed(link=1, reason="the relay server said Close", was_open=True)
+
+    run(story)
+
+
+def test_a_quic_server_that_was_killed_is_given_up_when_its_port_is_said_to_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for silence in ("IN_USE_SILENCE_S", "IDLE_SILENCE_S"):  # without the hint it would last
+        monkeypatch.setattr(probe, silence, 600.0)
+
+    async def story() -> None:
+        async with serving(tmp_path) as (one, trust):
+            agent = Agent(ALICE, "quic", trust)
+            agent.tell(OpenLink(link=1, url=one.url))
+            await agent.hears(LinkOpened)
+            for socket in one.service._sockets.values():
+                assert isinstance(socket, QuicSocket)
+                socket.udp.close()  # its process says no word
+            agent.dialer.send(RelayedBatch(peer=BOB, link=1, payloads=[b"hello?"]), boot_time())
+            (closed,) = await agent.hears(LinkClosed)
+            assert isinstance(closed, LinkClosed)
+            assert closed.reason.startswith("half-open: nothing heard for ")
 
     run(story)

@@ -81,6 +81,9 @@ class Owner:
     def pong(self) -> None:
         self.told.append("pong")
 
+    def doubted(self) -> None:
+        self.told.append("doubted")
+
     def writable(self, yes: bool) -> None:
         self.told.append(yes)
 
@@ -162,9 +165,10 @@ def test_the_owner_hears_of_the_winner_alone() -> None:
         raced = track.quic.link.owner
         raced.received([b"x"])
         raced.pong()
+        raced.doubted()
         raced.writable(False)
         track.quic.link.end("gone")
-        assert track.owner.told == [[b"x"], "pong", False, "gone"]
+        assert track.owner.told == [[b"x"], "pong", "doubted", False, "gone"]
 
     on_a_loop(story)
 

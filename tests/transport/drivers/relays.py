@@ -76,6 +76,7 @@ class Party:
         self.peer = peer
         self.events: list[ClientEvent] = []
         self.batches: list[list[bytes]] = []  # as they were read
+        self.doubts = 0  # hints that the server is gone
         self._secret = secret
         self._news = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -139,6 +140,10 @@ class Party:
     def pong(self) -> None:
         self.client.receive_pong(boot_time())
         self._work_off()
+
+    def doubted(self) -> None:
+        self.doubts += 1
+        self._news.set()
 
     def writable(self, yes: bool) -> None:
         pass

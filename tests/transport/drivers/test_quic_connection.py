@@ -14,6 +14,7 @@ from tests.transport.drivers import certificates
 from tests.transport.drivers.certificates import Files
 from transport.drivers import quic_connection
 from transport.drivers.quic_connection import MAX_WAITING_LEN, RelayQuic
+from transport.drivers.quic_frames import messages_of
 from transport.drivers.quic_settings import FLOOR_LEN, SMALL_LEN, configuration
 from transport.relay.codec import TRANSPORT_HEAD, encode
 from transport.relay.frames import PeersOnline, PeersWentOffline, SubscribePeerState, peer_id
@@ -360,6 +361,25 @@ def test_changed_bytes_are_dropped_without_harm(tls: Files, data: st.DataObject)
     server.inbox = []
 
 
+def test_what_the_library_does_not_foresee_when_it_sends_ends_one_connection_and_raises_nothing(
+    tls: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Pair(tls)
+    server = ours(pair.server)
+
+    def stumbles(*_: object) -> None:
+        raise KeyError("of a packet that came before")
+
+    monkeypatch.setattr(QuicConnection, "datagrams_to_send", stumbles)
+    server.ping(1)
+    assert server.flush(pair.now) == []
+    assert server.end is not None
+    assert server.drops == {"library_fault": 1}
+    monkeypatch.setattr(QuicConnection, "handle_timer", stumbles)
+    server.handle_timer(pair.now)
+    assert server.drops == {"library_fault": 2}
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     payload=st.one_of(
@@ -368,12 +388,10 @@ def test_changed_bytes_are_dropped_without_harm(tls: Files, data: st.DataObject)
 )
 def test_any_payload_of_a_client_is_read_as_the_library_reads_it(tls: Files, payload: bytes) -> None:
     server = ours(_kept(tls).server)
-    server.inbox = []
-    taken = server._take_messages(payload)
-    lane, server.inbox = server.inbox, []
-    if not taken:
-        assert lane == []
+    lane = messages_of(payload)
+    if lane is None:
         return
+    server.inbox = []
     context = QuicReceiveContext(quic_connection._ONE_RTT, server.host_cid, server._network_paths[0], None, 0.0, None)
     server._payload_received(context, payload)
     server._sort_events()

@@ -10,7 +10,7 @@ from tests.transport.drivers.certificates import Files
 from tests.transport.drivers.quic import QuicParty, becomes, quic_hub
 from tests.transport.drivers.quic_strangers import client, still_serves, stranger
 from tests.transport.drivers.relays import run
-from transport.drivers import quic_link, quic_server, quic_socket
+from transport.drivers import quic_link, quic_socket
 from transport.drivers.certificates import Trust
 from transport.drivers.quic_server import MAX_HALF_OPEN, MAX_HALF_OPEN_OF_ONE, RETRY_ABOVE
 from transport.drivers.quic_settings import SMALL_LEN
@@ -87,7 +87,6 @@ def test_a_token_of_another_address_or_made_up_is_dropped(tls: Files) -> None:
 def test_a_handshake_that_stops_half_way_is_dropped_in_time(
     tls: Files, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quic_server, "HANDSHAKE_S", 0.2)
     monkeypatch.setattr(quic_socket, "HANDSHAKE_S", 0.2)
 
     async def story() -> None:

@@ -1,6 +1,8 @@
 """Relay links over QUIC on real sockets: what passes, how a path is judged, and what survives a change of address."""
 
 import asyncio
+import errno
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,19 +12,21 @@ from tests.transport.drivers import certificates
 from tests.transport.drivers.certificates import Files
 from tests.transport.drivers.quic import MESSAGE_LEN, PAYLOAD_LEN, Middle, QuicParty, becomes, quic_hub
 from tests.transport.drivers.relays import Party, free_port, hub, run
-from transport.drivers import quic_link
+from transport.drivers import quic_client, quic_link
 from transport.drivers.certificates import Trust, fingerprint
 from transport.drivers.quic_connection import HIGH_WATER_LEN
 from transport.drivers.quic_link import TooNarrow
 from transport.drivers.quic_server import QuicListener
 from transport.drivers.quic_settings import MAX_PACKET_LEN, SMALL_LEN
 from transport.drivers.quic_socket import MAX_PRESENCE_IDS
+from transport.drivers.quic_udp import open_quic_socket
 from transport.drivers.relay_server import boot_time
 from transport.drivers.websocket import DialFailed
 from transport.relay import size_watch
 from transport.relay.events import LinkClosed, LoggedIn, PeerGone, PeerOnline
 from transport.relay.frames import peer_id
 from transport.relay.size_watch import Wide
+from wg.datagrams import Endpoint
 
 pytestmark = pytest.mark.process
 
@@ -275,9 +279,76 @@ def test_a_port_where_nobody_answers_is_told(monkeypatch: pytest.MonkeyPatch, tr
     monkeypatch.setattr(quic_link, "HANDSHAKE_S", 0.3)
 
     async def story() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            port = silent.getsockname()[1]
+            with pytest.raises(DialFailed, match=f"the server did not answer within 0.3 s on UDP port {port}"):
+                await QuicParty(ALICE).dial(f"rels://127.0.0.1:{port}", trust)
+
+    run(story)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_port_that_is_closed_is_told_at_once(host: str, trust: Trust) -> None:
+    async def story() -> None:
         port = free_port()
-        with pytest.raises(DialFailed, match=f"the server did not answer within 0.3 s on UDP port {port}"):
-            await QuicParty(ALICE).dial(f"rels://127.0.0.1:{port}", trust)
+        with pytest.raises(DialFailed, match=f"connection refused; no server listens on UDP port {port}"):
+            await QuicParty(ALICE).dial(f"rels://{host}:{port}", trust)
+
+    run(story)
+
+
+def test_an_address_that_nothing_can_be_sent_to_is_told_at_once(trust: Trust) -> None:
+    async def story() -> None:
+        with pytest.raises(DialFailed, match="UDP cannot be sent there: permission denied"):
+            await QuicParty(ALICE).dial("rels://255.255.255.255:443", trust)
+
+    run(story)
+
+
+def test_a_family_that_this_host_does_not_have_leaves_the_other(
+    monkeypatch: pytest.MonkeyPatch, tls: Files, trust: Trust
+) -> None:
+    made: list[int] = []
+
+    def without_ipv6(family: int, host: str, port: int) -> socket.socket:
+        made.append(family)
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no")
+        return open_quic_socket(family, host, port)
+
+    monkeypatch.setattr(quic_client, "open_quic_socket", without_ipv6)
+
+    async def both(_host: str, port: int) -> list[Endpoint]:
+        return [Endpoint("::1", port), Endpoint("127.0.0.1", port)]
+
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            with monkeypatch.context() as only_here:
+                only_here.setattr(quic_link, "_endpoints", both)
+                alice = await QuicParty(ALICE).dial(relay.url, trust)
+            assert made == [socket.AF_INET6, socket.AF_INET]
+            assert alice.quic.server_ip == "127.0.0.1"
+
+    run(story)
+
+
+def test_a_server_whose_port_is_closed_is_doubted_by_its_clients(tls: Files, trust: Trust) -> None:
+    async def story() -> None:
+        async with quic_hub(tls) as relay:
+            alice = await QuicParty(ALICE).joined(relay.url, trust)
+            alice.send(BOB, b"nothing is amiss")
+            assert alice.doubts == 0
+            for udp in relay.listener._sockets:  # as when its process is killed: nobody says a word
+                udp.close()
+            for _ in range(3):
+                alice.send(BOB, b"hello?")
+                await alice.until(lambda before=alice.doubts: alice.doubts > before)  # type: ignore[misc]
+            assert not alice.of(LinkClosed)
+            doubted = dict(alice.quic.drops)
+            await asyncio.sleep(0.05)  # what told of it was taken: it wakes nobody again
+            assert doubted["ECONNREFUSED"] >= 3
+            alice.quic.abort()
 
     run(story)
 
