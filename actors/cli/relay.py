@@ -6,6 +6,7 @@ import resource
 import signal
 import ssl
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from config.keys import Secret
 from config.logs import setup
 from config.schema import LogSection
 from transport.drivers.certificates import UnusableCertificate, server_context
-from transport.drivers.relay_server import Service
+from transport.drivers.relay_server import Service, on_loop_fault
 from transport.relay.auth import key_of
 from transport.relay.server import RelayServer
 from transport.relay.urls import InvalidRelayUrl, instance_url, parse_relay_url
@@ -53,6 +54,9 @@ def run(
     check_port("--stun-port", stun_port)
     tls = _tls(tls_cert, tls_key)
     check_quic(quic_dir, no_quic=no_quic, tls=tls is not None)
+    quic_port = port if quic_dir is not None or (tls is not None and not no_quic) else 0
+    if stun_port == quic_port != 0:
+        raise CommandFailed(f"--stun-port {stun_port}: QUIC has that port of UDP; 3478 is usual", code=WRONG_USE)
     try:
         url = instance_url(exposed_url, tls=tls is not None)
     except InvalidRelayUrl as error:
@@ -83,11 +87,19 @@ class Quic:
         except UnusableCertificate as error:
             raise CommandFailed(f"QUIC: {error}") from None
         self.certificate, self.fingerprint = certificate, fingerprint_of(certificate)
+        self.drops: Mapping[str, int] = self._listener.drops
 
     async def listen(self, host: str | None, port: int) -> int:
         """Listen at this port of UDP and return it.  Raises CommandFailed."""
         listening = self._listener.listen(host, port)
-        number: int = await _listen("--listen", host, port, listening, over="UDP, for QUIC", or_="or leave QUIC out")
+        number: int = await _listen(
+            "--listen",
+            host,
+            port,
+            listening,
+            over="UDP, for QUIC",
+            or_="or leave QUIC out (no --quic-dir, or --no-quic)",
+        )
         return number
 
     def close(self) -> None:
@@ -107,11 +119,12 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_loop_fault)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     health_port, certificate_file = health
     if health_port is not None:
-        answers = _health(service, certificate_file, quic=quic is not None)
+        answers = _health(service, certificate_file, None if quic is None else quic.drops)
         await _listen("--health-port", "127.0.0.1", health_port, answers.listen(health_port))
     stun = None
     if stun_port != 0:
@@ -123,6 +136,9 @@ async def _serve(
     port = await _listen("--listen", host, port, service.listen(host, port, tls))
     bound = logger.bind(address=f"{host or '*'}:{port}", url=url, tls=tls is not None, quic=quic is not None)
     bound.info("relay server listens")
+    if tls is None and parse_relay_url(url).secure:
+        hint = "agents speak TLS to it: give --tls-cert and --tls-key, or have a proxy in front do so"
+        logger.bind(url=url, hint=hint).warning("the exposed URL is rels://, and this server has no certificate")
     if quic is not None:
         told = logger.bind(certificate=str(quic.certificate), fingerprint=quic.fingerprint)
         told.info("QUIC is served too; agents trust it by [relay] fingerprints")
@@ -148,9 +164,9 @@ async def _listen(option: str, host: str | None, port: int, listening: Any, *, o
         raise CommandFailed(f"{option} {where}: {text}" + (f"; {hints}" if hints else "")) from None
 
 
-def _health(service: Service, certificate_file: Path | None, *, quic: bool) -> Any:
+def _health(service: Service, certificate_file: Path | None, quic_drops: Mapping[str, int] | None) -> Any:
     # Imported only when it is asked for: reading certificates costs 45 ms of the start.
-    return import_module("transport.drivers.relay_health").Health(service, certificate_file, quic=quic)
+    return import_module("transport.drivers.relay_health").Health(service, certificate_file, quic_drops)
 
 
 def _stun() -> Any:

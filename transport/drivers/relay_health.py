@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,12 @@ REQUEST_TIMEOUT_S: Final = 5.0
 class Health:
     """Answers health checks and metrics of one relay server."""
 
-    def __init__(self, service: Service, certificate_file: Path | None, *, quic: bool = False) -> None:
-        self._service = service
-        self._transports = ("ws", "quic") if quic else ("ws",)
+    def __init__(
+        self, service: Service, certificate_file: Path | None, quic_drops: Mapping[str, int] | None = None
+    ) -> None:
+        """`quic_drops`: what QUIC does not serve, by reason, as it grows; None: there is no QUIC."""
+        self._service, self._quic_drops = service, quic_drops or {}
+        self._transports = ("ws",) if quic_drops is None else ("ws", "quic")
         self._certificate = (
             x509.load_pem_x509_certificate(certificate_file.read_bytes()) if certificate_file is not None else None
         )
@@ -76,5 +79,6 @@ class Health:
         yield f"relay_peers_active {active}"
         yield f"relay_peers_idle {server.peers - active}"
         yield f"relay_peer_reconnections_total {server.replaced}"
-        for reason, count in sorted(server.drops.items()):
+        of_quic = {f"quic_{reason}": count for reason, count in self._quic_drops.items()}
+        for reason, count in sorted({**server.drops, **of_quic}.items()):
             yield f'relay_drops_total{{reason="{reason}"}} {count}'

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from math import inf
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from loguru import logger
 from picows import (
@@ -36,6 +36,8 @@ HTTP_TIMEOUT_S: Final = 5.0  # relay spec 2.2: for the request's head
 BACKLOG: Final = 1024
 READ_BUFFER_LEN: Final = 4096  # of an idle connection; it grows with traffic
 
+TLS_HANDSHAKE_FAILED: Final = "SSL handshake failed"  # the words of picows' TLS
+
 BINARY: Final = WSMsgType.BINARY
 PING: Final = WSMsgType.PING
 CLOSE: Final = WSMsgType.CLOSE
@@ -44,6 +46,19 @@ CLOSE: Final = WSMsgType.CLOSE
 def boot_time() -> float:
     """Return CLOCK_BOOTTIME in seconds."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell what the event loop met; a stranger who leaves amid the TLS handshake is no error of ours."""
+    error, transport = context.get("exception"), context.get("transport")
+    if context.get("message") != TLS_HANDSHAKE_FAILED or transport is None:
+        loop.default_exception_handler(context)
+        return
+    peer = transport.get_extra_info("peername")
+    # The library hands over the class of an error as well as an error.
+    name = error.__name__ if isinstance(error, type) else type(error).__name__
+    reason = f"{name}; does the client speak TLS, and trust this certificate?"
+    logger.bind(address=f"{peer[0]}:{peer[1]}" if peer else "", reason=reason).debug("no TLS handshake")
 
 
 class RelaySocket(Protocol):

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from actors.cli.relay import run
 from config.keys import Secret
 from tests.actors.cli.console import really, spawn
 from tests.transport.drivers import certificates
-from tests.transport.drivers.relays import SECRET, Party, free_port, write_private
+from tests.transport.drivers.relays import PATIENCE_S, SECRET, Party, free_port, write_private
 from tests.transport.drivers.relays import run as run_story
 from transport.drivers.certificates import Trust
 from transport.drivers.quic_link import dial_quic
@@ -120,6 +121,32 @@ def test_it_serves_with_tls_and_tells_its_health(tmp_path: Path) -> None:
         run_story(story)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(health, "/else")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"\xc0 no QUIC", ("127.0.0.1", port))
+        deadline = time.monotonic() + PATIENCE_S
+        while 'relay_drops_total{reason="quic_no_quic"} 1' not in get(health, "/metrics"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_client_that_leaves_amid_the_tls_handshake_is_a_line_for_who_looks_closely(tmp_path: Path) -> None:
+    tls = certificates.make(tmp_path)
+    files = ("--tls-cert", str(tls.certificate), "--tls-key", str(tls.key), "--no-quic", "--log-level", "debug")
+    with serving(*files, exposed=("--exposed-url", "relay.example:443")) as (server, port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"\x16\x03\x01")
+        assert server.stderr is not None
+        line = server.stderr.readline()
+    assert " DEBUG relay no TLS handshake address=127.0.0.1:" in line
+    assert "does the client speak TLS, and trust this certificate?" in line
+
+
+def test_an_exposed_url_that_promises_tls_where_there_is_none_is_told(tmp_path: Path) -> None:
+    with serving(exposed=("--exposed-url", "rels://relay.example")) as (server, _):
+        assert server.stderr is not None
+        line = server.stderr.readline()
+    assert " WARNING relay the exposed URL is rels://, and this server has no certificate url=rels://relay" in line
+    assert "give --tls-cert and --tls-key, or have a proxy in front do so" in line
 
 
 def test_quic_is_served_with_a_certificate_of_its_own_that_is_told_and_kept(tmp_path: Path) -> None:
@@ -205,7 +232,7 @@ def test_a_udp_port_in_use_is_told(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         line = refused("--listen", f"127.0.0.1:{port}", *EXPOSED, "--quic-dir", str(tmp_path), code=1)
     assert f"--listen 127.0.0.1:{port} (UDP, for QUIC): Address already in use; another program uses that" in line
-    assert line.endswith(", or leave QUIC out")
+    assert line.endswith(", or leave QUIC out (no --quic-dir, or --no-quic)")
 
 
 def _fails(code: int, **arguments: object) -> str:
@@ -258,6 +285,8 @@ def test_options_about_quic_that_do_not_go_together_are_told(tmp_path: Path, mon
     assert _fails(2, quic_dir=tmp_path, no_quic=True) == "--quic-dir with --no-quic; one of the two"
     line = _fails(2, quic_dir=tmp_path, tls_cert=tls.certificate, tls_key=tls.key)
     assert line == "--quic-dir with --tls-cert; QUIC uses the certificate of --tls-cert"
+    line = _fails(2, listen="127.0.0.1:3478", quic_dir=tmp_path, stun_port=3478)
+    assert line == "--stun-port 3478: QUIC has that port of UDP; 3478 is usual"
     write_private(tmp_path / "relay.key", "no key")
     assert _fails(1, quic_dir=tmp_path).startswith(f"--quic-dir: {tmp_path / 'relay.key'}: no PEM private key")
 
