@@ -72,6 +72,12 @@ class LogSection(Section, frozen=True, kw_only=True):
     json: bool = False  # one JSON object a line
 
 
+class MetricsSection(Section, frozen=True, kw_only=True):
+    """`[metrics]`, for Prometheus."""
+
+    listen: str | None = None  # "9586" (this machine alone) or "IP:9586"; None: not served
+
+
 class RuntimeSection(Section, frozen=True, kw_only=True):
     """`[runtime]`."""
 
@@ -98,6 +104,7 @@ class ConfigFile(Section, frozen=True, kw_only=True):
     ice: IceSection = IceSection()
     wireguard: WireguardSection = WireguardSection()
     log: LogSection = LogSection()
+    metrics: MetricsSection = MetricsSection()
     runtime: RuntimeSection = RuntimeSection()
     peer: tuple[PeerSection, ...] = ()
 

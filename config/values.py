@@ -69,6 +69,22 @@ def parse_server(text: str) -> tuple[str, int]:
     return host, port
 
 
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return address and port of PORT, IPV4:PORT or [IPV6]:PORT; of PORT alone loopback's.  Raises InvalidUrl."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host = "127.0.0.1"
+    elif host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise InvalidUrl("an IPv6 address without brackets; [IPV6]:PORT")
+    if not _is_address(host):
+        raise InvalidUrl("no IP address before the port; PORT for this machine alone, or 0.0.0.0:PORT for all")
+    if not (port.isascii() and port.isdigit() and 1024 <= int(port) <= 0xFFFF):
+        raise InvalidUrl("no port that the agent's user may open; 1024 to 65535, such as 9586")
+    return host, int(port)
+
+
 def parse_network(text: str) -> Network | None:
     """Return an allowed IP as a network, or None if it is none."""
     try:
@@ -243,6 +259,15 @@ def _check_fingerprints(fingerprints: tuple[str, ...]) -> str | None:
     return None
 
 
+def _check_listen(text: str | None) -> str | None:
+    try:
+        if text is not None:
+            parse_listen(text)
+    except InvalidUrl as error:
+        return f"{_shown(text or '')}: {error}"
+    return None
+
+
 def _check_level(level: str) -> str | None:
     return None if level in LEVELS else f"{_shown(level)}; one of {', '.join(LEVELS)}"
 
@@ -290,6 +315,7 @@ CHECKS: dict[str, Check] = {
     "stun.servers": _check_stun_servers,
     "ice.interfaces": _check_interfaces,
     "log.level": _check_level,
+    "metrics.listen": _check_listen,
     "runtime.control_processes": _between(1, MAX_CONTROL_PROCESSES, ""),
     "peer.name": check_name,
     "peer.public_key": _check_public_key,

@@ -123,6 +123,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]  # what keeps this report from being whole
     stun: tuple[str, ...] = ()  # what STUN servers say of our addresses, a line each
     addresses: tuple[str, ...] = ()  # of this machine, a line each: whether peers are told of it, or why not
+    drops: dict[str, int] = {}  # reason -> packets that belonged to no peer
+    interface_repairs: int = 0  # times that somebody set our interface down, or took its addresses or routes
 
 
 def make_report(
@@ -148,6 +150,13 @@ def make_report(
         addresses=tuple(
             line for snapshot in snapshots if snapshot.packet is not None for line in snapshot.packet.addresses
         ),
+        drops={
+            reason: count
+            for snapshot in snapshots
+            if snapshot.packet is not None
+            for reason, count in sorted(snapshot.packet.drops.items())
+        },
+        interface_repairs=sum(snapshot.agent.interface_repairs for snapshot in snapshots if snapshot.agent is not None),
     )
 
 

@@ -97,6 +97,10 @@ def lines(report: Report, *, detailed: bool) -> Iterator[str]:
             if peer.path != "direct":
                 yield from _sight(report)
     yield ""
+    if report.drops:
+        yield f"dropped, of no peer: {', '.join(f'{reason} {count}' for reason, count in report.drops.items())}"
+    if report.interface_repairs:
+        yield f"our interface was put right {report.interface_repairs} times"
     yield f"processes: {'; '.join(_process(one) for one in report.processes) or 'none has started yet'}"
 
 

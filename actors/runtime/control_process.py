@@ -9,8 +9,10 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -31,7 +33,12 @@ from actors.runtime.process_actor import MakePeer, OfficeHost, add_process_actor
 from actors.runtime.signal_link import SignalThread
 from actors.runtime.snapshot import encode_snapshot
 from actors.runtime.supervision import ActorsFailing
+from config.values import parse_listen
 
+if TYPE_CHECKING:
+    from actors.runtime.metrics import MetricsThread
+
+METRICS = "actors.runtime.metrics"  # imported where it is wanted: a megabyte for the version's sake alone
 LINKS_PER_INCARNATION = 1 << 20  # numbers of relay links that one incarnation may use
 
 
@@ -44,6 +51,7 @@ class ControlProcess:
         self._controls = control_processes(told.config.file.runtime.control_processes)
         self._rng = random.SystemRandom()
         self._signal: SignalThread | None = None
+        self._metrics: MetricsThread | None = None
         self._ended = False
         self._office = PostOffice(
             told.process, told.incarnation, Path(told.run_dir), log_mail=told.config.file.log.level == "debug"
@@ -70,6 +78,8 @@ class ControlProcess:
         finally:
             if self._signal is not None:
                 self._signal.stop()
+            if self._metrics is not None:
+                self._metrics.stop()
             office.close()
         return 0
 
@@ -109,6 +119,14 @@ class ControlProcess:
         office.add(SIGNAL_LINK.actor, SignalLink(driver), remake=lambda: SignalLink(driver))
         office.add(PEERS.actor, Peers(controls, rng=self._rng, packet_incarnation=packet))
         driver.start()
+        self._serve_metrics()
+
+    def _serve_metrics(self) -> None:
+        listen = self._told.config.file.metrics.listen
+        if listen is not None:
+            metrics = import_module(METRICS)
+            self._metrics = metrics.MetricsThread(Path(self._told.run_dir), *parse_listen(listen))
+            self._metrics.start()
 
     def _make_peer(self, request: StartPeer) -> dict[str, Machine]:
         return make_peer(
@@ -156,7 +174,13 @@ class ControlHost(OfficeHost):
 
 def main() -> int:
     """Run the process and return its exit code."""
-    return run_child(lambda told: ControlProcess(told).run())
+    return run_child(lambda told: ControlProcess(told).run(), prepare=import_metrics)
+
+
+def import_metrics(told: Bootstrap) -> None:
+    """Import what serves metrics, where they are wanted."""
+    if told.process == CONTROL_0 and told.config.file.metrics.listen is not None:
+        import_module(METRICS)
 
 
 if __name__ == "__main__":

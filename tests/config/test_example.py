@@ -71,7 +71,8 @@ def test_every_key_states_its_default(section: str, field: structs.FieldInfo) ->
 
 
 def test_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
-    commented = {"user", "ca_file", "token_file", "preshared_key_file"}  # these have none; the line shows their form
+    # These have none; the line shows their form.
+    commented = {"user", "ca_file", "token_file", "preshared_key_file", "listen"}
     text = re.sub(
         r"^#(\w+) = ",
         lambda key: key[0] if key[1] in commented else f"{key[1]} = ",
