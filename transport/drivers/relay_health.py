@@ -25,7 +25,7 @@ class Health:
         self, service: Service, certificate_file: Path | None, quic_drops: Mapping[str, int] | None = None
     ) -> None:
         """`quic_drops`: what QUIC does not serve, by reason, as it grows; None: there is no QUIC."""
-        self._service, self._quic_drops = service, quic_drops or {}
+        self._service, self._quic_drops = service, {} if quic_drops is None else quic_drops
         self._transports = ("ws",) if quic_drops is None else ("ws", "quic")
         self._certificate = (
             x509.load_pem_x509_certificate(certificate_file.read_bytes()) if certificate_file is not None else None
