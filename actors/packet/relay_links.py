@@ -59,6 +59,7 @@ from transport.relay.choice import Transports
 from transport.relay.client import Closed, RelayClient
 from transport.relay.frames import TRANSPORT_HEADER_LEN, PeerId, peer_id
 from transport.relay.race import WEBSOCKET, Won
+from transport.relay.signs import ReadSigns, no_signs
 
 MAX_LINKS = 64
 MAX_CONNECTIONS = 10_000  # of one link
@@ -123,12 +124,14 @@ class RelayLinks:
 
     # --- the driver's side ---
 
-    def connected(self, link: int, server_ip: str | None, now: float, won: Won = WEBSOCKET) -> list[Effect]:
-        """Take note that a dialled link is up: log in."""
+    def connected(
+        self, link: int, server_ip: str | None, now: float, won: Won = WEBSOCKET, signs: ReadSigns = no_signs
+    ) -> list[Effect]:
+        """Take note that a dialled link is up: log in.  `signs` shows what its transport sees of the server."""
         entry = self._links.get(link)
         if entry is None or entry.client is not None or self._credentials is None:
             return []  # closed meanwhile; Abort is among the requests
-        client = RelayClient(self._own, login_token(self._credentials, self._unix_now()), now)
+        client = RelayClient(self._own, login_token(self._credentials, self._unix_now()), now, signs)
         spare = won.transport == "quic" and self._transports.mode == "auto"
         entry.connected(client, server_ip, won, spare=spare, now=now)
         for identity, connection in entry.connections.items():
@@ -137,8 +140,7 @@ class RelayLinks:
 
     def received(self, link: int, messages: Iterable[bytes], now: float) -> list[Effect]:
         """Take what came on a link, in order."""
-        entry = self._links.get(link)
-        if entry is None or entry.client is None:
+        if (entry := self._links.get(link)) is None or entry.client is None:
             return []
         for message in messages:
             entry.client.receive_data(message, now)
@@ -164,8 +166,7 @@ class RelayLinks:
 
     def lost(self, link: int, reason: str, now: float, *, too_narrow: bool = False) -> list[Effect]:
         """Take note that a link ended, or could not be dialled.  `too_narrow`: QUIC carries full packets no more."""
-        entry = self._links.get(link)
-        if entry is None:
+        if (entry := self._links.get(link)) is None:
             return []
         if too_narrow:
             self._transports.quic_failed(entry.url, reason, now)
@@ -241,8 +242,7 @@ class RelayLinks:
     # --- links ---
 
     def _open_link(self, wanted: OpenLink, now: float) -> list[Effect]:
-        entry = self._links.get(wanted.link)
-        if entry is not None:
+        if (entry := self._links.get(wanted.link)) is not None:
             return [] if entry.instance_url is None else [RELAYS.send(entry.opened())]  # asked again
         if self._credentials is None:
             return [_closed(wanted.link, "no relay secret or token is configured", was_open=False)]

@@ -98,7 +98,7 @@ class RelayDialer:
             return
         self._dialling.pop(number, None)
         self._open[number] = winner.link
-        self.settle(self._links.connected(number, winner.server_ip, self._clock(), winner.won))
+        self.settle(self._links.connected(number, winner.server_ip, self._clock(), winner.won, winner.link.signs))
 
     def _abort(self, number: int) -> None:
         task = self._dialling.pop(number, None)

@@ -8,6 +8,7 @@ from typing import Protocol
 from actors.packet.relay_link import Dial
 from transport.drivers.websocket import DialFailed, LinkOwner
 from transport.relay.race import Lost, Race, Transport, Won
+from transport.relay.signs import Signs
 from transport.relay.urls import InvalidRelayUrl
 
 
@@ -27,6 +28,9 @@ class RelayLink(Protocol):
 
     def ping(self) -> None:
         """Ask for a sign of life; the owner hears of its pong."""
+
+    def signs(self) -> Signs | None:
+        """Return what there is to see of the server; None: this transport does not show it."""
 
     def abort(self) -> None:
         """End the link without another word to the owner."""

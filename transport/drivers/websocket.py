@@ -28,7 +28,9 @@ from picows import (
 )
 
 from transport.drivers.certificates import certificate_fault, client_context
+from transport.drivers.tcp_signs import tcp_signs
 from transport.relay.frames import MAX_MESSAGE_LEN
+from transport.relay.signs import Signs
 from transport.relay.urls import RelayUrl, parse_relay_url
 
 DIAL_TIMEOUT_S: Final = 10.0  # TCP, TLS and WebSocket together
@@ -106,6 +108,10 @@ class Link(WSListener):
         """Send a WebSocket ping; the owner hears of its pong."""
         if self._transport is not None:
             self._transport.send_ping()
+
+    def signs(self) -> Signs | None:
+        """Return what the kernel has seen of the server; None: the link is over."""
+        return tcp_signs(self._socket) if self._socket is not None else None
 
     def abort(self) -> None:
         """End the link without another word to the owner; what was sent before may still leave."""

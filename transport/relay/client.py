@@ -48,6 +48,7 @@ from transport.relay.frames import (
     UnsubscribePeerState,
 )
 from transport.relay.probe import LATE_S, LinkProbe
+from transport.relay.signs import ReadSigns, no_signs
 
 AUTH_RESPONSE_TIMEOUT_S: Final = 8.0  # relay spec 6.1
 HEALTH_TICK_S: Final = 35.0  # relay spec 5.6
@@ -102,11 +103,12 @@ class Doubtful:
 class RelayClient:
     """One authenticated link to one relay server."""
 
-    def __init__(self, own: PeerId, token: Secret, now: float) -> None:
+    def __init__(self, own: PeerId, token: Secret, now: float, signs: ReadSigns = no_signs) -> None:
+        """`signs` shows what the transport below sees of the server."""
         self.state: Authenticating | Open | Closed = Authenticating(now + AUTH_RESPONSE_TIMEOUT_S)
         self.drops: Counter[str] = Counter()
         """Messages that were not passed on, either way, by reason."""
-        self._probe = LinkProbe(now)
+        self._probe = LinkProbe(now, signs)
         self._peers: dict[PeerId, Waiting | Online | Doubtful] = {}
         self._peers_due_at = inf  # not later than the first timer in _peers
         self._tick_at = inf

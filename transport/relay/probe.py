@@ -8,9 +8,22 @@ server answers) when it has heard nothing for a while, and calls the link dead a
     hint that it is gone ---------------> ping --0.3 s--> ping --0.3 s--> dead    at once: 0.6 s, or four round trips
 
 Anything heard begins anew.  Who looks too late, after a sleep, asks once more before it judges.
+
+A link that loses packets falls silent too, while TCP repeats what was lost.  Where the transport shows its signs, they
+tell the two apart:
+
+    nothing came, not even an acknowledgement of what is out, for 1.5 s (idle 5 s, hinted at 0.6 s)    --> dead
+    the same, of a link that lost packets just before                                  for 7 s         --> dead
+    acknowledgements come, and no answer                        as above: a server that stands still   --> dead
+    the same, of a link that loses packets                                             for 30 s        --> dead
+
+TCP repeats 0.2, 0.6, 1.4, 3.0, 6.2 s after it last heard.  At 20 % loss each way an attempt comes to nothing with
+p = 0.36, and what the other end repeats meanwhile is lost with p = 0.2: six attempts of both are one silence in 10^7.
 """
 
 from typing import Final, Literal
+
+from transport.relay.signs import LossWatch, ReadSigns, Signs, no_signs
 
 IN_USE_SILENCE_S: Final = 1.0
 IDLE_SILENCE_S: Final = 15.0
@@ -21,16 +34,31 @@ UNKNOWN_ROUND_TRIP_S: Final = 0.25
 MAX_MISSED: Final = 2
 LATE_S: Final = 1.0  # a timer later than this slept or was starved, and what was answered meanwhile is not read yet
 
+UNHEARD_S: Final = 1.5  # or four round trips
+LOSSY_UNHEARD_S: Final = 7.0
+LOSSY_SILENCE_S: Final = 30.0
+LOOK_EVERY_S: Final = 2.0  # while the link is in use
+WELL_S: Final = 0.25  # what was sent so short a time ago need not be answered yet
+TICK_S: Final = 0.02  # how exact the kernel's times are
+
+Verdict = Literal["ping", "dead"]
+
 
 class LinkProbe:
     """When to ping, and when to give the link up."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, signs: ReadSigns = no_signs) -> None:
+        """`signs` is read when something is due, and every 2 s of use."""
+        first = signs()
+        self._signs = signs
+        self._loss = LossWatch(first) if first is not None else None
+        self._look_at: float | None = None
         self._heard_at = now
         self._sent_at: float | None = None  # first data sent since something was heard: the link is in use
         self._pinged_at: float | None = None
         self._missed = 0
-        self._hurried = False  # something outside says that the link may be gone
+        self._hurried_at: float | None = None  # something outside said then that the link may be gone
+        self._check_at: float | None = None  # when the signs may say that it is dead
         self._usual_s = UNKNOWN_ROUND_TRIP_S  # round trip
         self.rtt_s: float | None = None  # of the last answered ping
         self.due_at = now + IDLE_SILENCE_S
@@ -40,6 +68,8 @@ class LinkProbe:
         """Call when data leaves on the link."""
         if self._sent_at is None:
             self._sent_at = now
+            if self._loss is not None and self._look_at is None:
+                self._look_at = now + LOOK_EVERY_S
             self._schedule()
 
     def logged_in(self, took_s: float) -> None:
@@ -48,14 +78,17 @@ class LinkProbe:
 
     def hurry(self, now: float) -> None:
         """Call when something outside says that the link may be gone: ping now, and do not wait for long."""
-        if self._hurried:
+        if self._hurried_at is not None:
             return  # the pings are out
-        self._hurried, self._pinged_at, self._missed, self.due_at = True, None, 0, now
+        self._hurried_at, self._pinged_at, self._missed, self.due_at = now, None, 0, now
 
     def heard(self, now: float) -> None:
         """Call when anything arrives on the link."""
-        self._heard_at, self._sent_at, self._pinged_at, self._missed, self._hurried = now, None, None, 0, False
+        self._heard_at, self._sent_at, self._pinged_at, self._missed = now, None, None, 0
+        self._hurried_at = self._check_at = None
         self.due_at = now + IDLE_SILENCE_S
+        if self._look_at is not None:
+            self.due_at = min(self.due_at, self._look_at)
 
     def pong(self, now: float) -> None:
         """Call when a ping is answered."""
@@ -63,10 +96,29 @@ class LinkProbe:
             self._usual_s = self.rtt_s = now - self._pinged_at
         self.heard(now)
 
-    def handle_timeout(self, now: float) -> Literal["ping", "dead"] | None:
+    def handle_timeout(self, now: float) -> Verdict | None:
         """Return what is due: to send a ping, or to close the link."""
         if now < self.due_at:
             return None
+        signs = self._signs()
+        if signs is None or self._loss is None:
+            return self._ask_alone(now)
+        return self._judge(signs, self._loss, now)
+
+    def silence_s(self, now: float) -> float:
+        """Return for how long nothing was heard."""
+        return now - self._heard_at
+
+    # --- by pings alone ---
+
+    def _ask_alone(self, now: float) -> Verdict | None:
+        self._loss = self._look_at = self._check_at = None  # nothing is shown, or not any more
+        if now >= self._ask_at():
+            return self._ask(now)
+        self._schedule()
+        return None
+
+    def _ask(self, now: float) -> Verdict:
         if self._pinged_at is not None and now <= self.due_at + LATE_S:
             self._missed += 1
             if self._missed == MAX_MISSED:
@@ -75,15 +127,64 @@ class LinkProbe:
         self._schedule()
         return "ping"
 
-    def silence_s(self, now: float) -> float:
-        """Return for how long nothing was heard."""
-        return now - self._heard_at
+    # --- by the transport's signs, and pings ---
+
+    def _judge(self, signs: Signs, loss: LossWatch, now: float) -> Verdict | None:
+        if self._hurried_at is not None and signs.heard_s < now - self._hurried_at - TICK_S:
+            self._hurried_at = None  # the other end is there
+        unheard_s, patience_s = self._unheard_s(signs, now), self._patience_s(loss)
+        if unheard_s + TICK_S >= patience_s:
+            return "dead"
+        self._check_at = now + patience_s - unheard_s if unheard_s else None
+        if self._look_at is not None and now >= self._look_at:
+            self._look_at = None
+            if self._sent_at is None or now - self._sent_at < WELL_S:
+                loss.look(signs)
+        verdict = None
+        if self._missed < MAX_MISSED and now >= self._ask_at():
+            verdict = self._ask(now)
+        if self._missed == MAX_MISSED:
+            # No ping is answered: the other end stands still, or we wait for what is repeated.
+            if now >= self._heard_at + LOSSY_SILENCE_S or not (unheard_s or loss.loses(signs)):
+                return "dead"
+            verdict, again_at = None, now + IN_USE_ANSWER_S
+            self._check_at = again_at if self._check_at is None else min(self._check_at, again_at)
+        self._schedule()
+        return verdict
+
+    def _unheard_s(self, signs: Signs, now: float) -> float:
+        """Return for how long something is out of which nothing was heard, not even that it arrived."""
+        if not signs.waiting:
+            return 0.0
+        out_at = self._hurried_at
+        if out_at is None:
+            out_at = min((at for at in (self._sent_at, self._pinged_at) if at is not None), default=now)
+        return max(min(signs.heard_s, now - out_at), 0.0)
+
+    def _patience_s(self, loss: LossWatch) -> float:
+        if loss.lossy:
+            return LOSSY_UNHEARD_S
+        if self._hurried_at is not None:
+            return 2 * self._hurried_answer_s()
+        return max(IDLE_ANSWER_S if self._sent_at is None else UNHEARD_S, 4 * self._usual_s)
+
+    # --- when ---
 
     def _schedule(self) -> None:
+        ask_at = self._ask_at() if self._missed < MAX_MISSED else None
+        self.due_at = min(at for at in (ask_at, self._look_at, self._check_at) if at is not None)
+
+    def _ask_at(self) -> float:
+        """Return when a ping is due, or another."""
         since = self._heard_at if self._pinged_at is None else self._pinged_at
-        self.due_at = since + (IDLE_SILENCE_S if self._pinged_at is None else IDLE_ANSWER_S)
+        at = since + (IDLE_SILENCE_S if self._pinged_at is None else IDLE_ANSWER_S)
         if self._sent_at is not None:
             in_use_s = IN_USE_SILENCE_S if self._pinged_at is None else IN_USE_ANSWER_S
-            self.due_at = min(self.due_at, max(since, self._sent_at) + in_use_s)
-        if self._hurried:
-            self.due_at = min(self.due_at, since + max(HURRIED_ANSWER_S, 2 * self._usual_s))
+            at = min(at, max(since, self._sent_at) + in_use_s)
+        if self._hurried_at is not None:
+            since = self._hurried_at if self._pinged_at is None else since
+            at = min(at, since + (0.0 if self._pinged_at is None else self._hurried_answer_s()))
+        return at
+
+    def _hurried_answer_s(self) -> float:
+        return max(HURRIED_ANSWER_S, 2 * self._usual_s)

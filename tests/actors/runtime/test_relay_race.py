@@ -32,6 +32,9 @@ class FakeLink:
     def ping(self) -> None:
         raise AssertionError
 
+    def signs(self) -> None:
+        raise AssertionError
+
     def abort(self) -> None:
         self.aborted = True
 

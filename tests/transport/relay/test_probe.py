@@ -2,7 +2,8 @@
 
 import pytest
 
-from transport.relay.probe import LinkProbe
+from transport.relay.probe import LOSSY_SILENCE_S, LOSSY_UNHEARD_S, LinkProbe
+from transport.relay.signs import Signs
 
 
 def run(probe: LinkProbe, until: float) -> list[tuple[float, str]]:
@@ -109,3 +110,147 @@ def test_a_late_look_asks_anew_before_it_judges() -> None:  # after a sleep, or 
     assert run(probe, 12.0) == [(11.0, "ping"), (12.0, "ping")]
     assert probe.handle_timeout(300.0) == "ping"
     assert run(probe, 400.0) == [(301.0, "dead")]
+
+
+# --- with the transport's signs ---
+
+
+class Wire:
+    """What a transport shows: how long ago it heard, how much of what it carried was in trouble."""
+
+    def __init__(self) -> None:
+        self.now, self.heard_at, self.segments, self.troubled, self.waiting = 0.0, 0.0, 0, 0, True
+
+    def signs(self) -> Signs:
+        return Signs(self.now - self.heard_at, self.waiting, self.segments, self.troubled)
+
+    def run(self, probe: LinkProbe, until: float, *, acknowledges: bool = False) -> list[tuple[float, str]]:
+        """Call the probe when it is due, up to `until`, and return what it wanted."""
+        done: list[tuple[float, str]] = []
+        while probe.due_at <= until:
+            self.now = probe.due_at
+            if acknowledges:
+                self.heard_at = self.now - 0.1
+            if (verdict := probe.handle_timeout(self.now)) is not None:
+                done.append((self.now, verdict))
+            if verdict == "dead":
+                break
+        return done
+
+    def use(self, probe: LinkProbe, seconds: float, *, lost: float = 0.0) -> None:
+        """Use the link for a while, both ways."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += 0.1
+            self.heard_at = self.now
+            self.segments += 20
+            self.troubled += round(20 * lost)
+            probe.sent(self.now)
+            if self.now >= probe.due_at:
+                assert probe.handle_timeout(self.now) is None
+            probe.heard(self.now)
+        probe.sent(self.now)
+
+
+def death(told: list[tuple[float, str]]) -> float:
+    """Return when it was called dead."""
+    assert told[-1][1] == "dead"
+    return told[-1][0]
+
+
+def used(lost: float = 0.0) -> tuple[Wire, LinkProbe]:
+    wire = Wire()
+    probe = LinkProbe(0.0, wire.signs)
+    probe.logged_in(0.02)
+    wire.use(probe, 20.0, lost=lost)
+    return wire, probe
+
+
+def test_a_link_of_which_nothing_at_all_comes_while_something_is_out_is_dead_after_one_and_a_half_seconds() -> None:
+    wire, probe = used()
+    since = wire.now
+    told = wire.run(probe, 60.0)
+    assert [(round(at - since, 3), what) for at, what in told] == [(1.0, "ping"), (1.5, "dead")]
+
+
+def test_a_link_that_lost_packets_is_given_longer() -> None:
+    wire, probe = used(lost=0.2)
+    since = wire.now
+    *pings, (dead_at, verdict) = wire.run(probe, 60.0)
+    assert {what for _, what in pings} == {"ping"}
+    assert (round(dead_at - since, 3), verdict) == (LOSSY_UNHEARD_S, "dead")
+
+
+def test_a_few_lost_packets_make_no_link_lossy() -> None:
+    wire, probe = used()
+    wire.troubled += 2
+    wire.use(probe, 5.0)
+    since = wire.now
+    assert death(wire.run(probe, 60.0)) == pytest.approx(since + 1.5)
+
+
+def test_losses_of_long_ago_are_forgotten() -> None:
+    wire, probe = used(lost=0.2)
+    wire.use(probe, 20.0)
+    since = wire.now
+    assert death(wire.run(probe, 60.0)) == pytest.approx(since + 1.5)
+
+
+def test_a_server_that_acknowledges_and_does_not_answer_is_given_up_as_ever() -> None:
+    wire, probe = used()
+    wire.waiting = False
+    since = wire.now
+    told = wire.run(probe, 60.0, acknowledges=True)
+    assert [(round(at - since, 3), what) for at, what in told] == [(1.0, "ping"), (2.0, "ping"), (3.0, "dead")]
+
+
+@pytest.mark.parametrize("begun", ["long ago", "now"])
+def test_acknowledgements_keep_a_link_that_loses_packets(begun: str) -> None:
+    wire, probe = used(lost=0.2 if begun == "long ago" else 0.0)
+    wire.segments, wire.troubled = wire.segments + 20, wire.troubled + 5  # what it repeats now
+    since = wire.now
+    told = wire.run(probe, since + LOSSY_SILENCE_S - 1.0, acknowledges=True)
+    assert [what for _, what in told] == ["ping", "ping"]
+    wire.use(probe, 1.0)
+    wire.waiting = False
+    assert wire.run(probe, wire.now + 0.9) == []
+
+
+def test_a_lossy_link_is_not_kept_for_ever() -> None:
+    wire, probe = used(lost=0.2)
+    since = wire.now
+    assert death(wire.run(probe, 120.0, acknowledges=True)) == pytest.approx(since + LOSSY_SILENCE_S)
+
+
+def test_a_hint_is_over_when_anything_comes() -> None:
+    wire, probe = used()
+    since = wire.now
+    probe.hurry(since)
+    assert wire.run(probe, since + 0.4, acknowledges=True) == [(since, "ping")]
+    assert wire.run(probe, since + 0.9, acknowledges=True) == []
+
+
+def test_a_hint_that_nothing_contradicts_ends_the_link() -> None:
+    wire, probe = used()
+    since = wire.now
+    probe.hurry(since)
+    assert death(wire.run(probe, 60.0)) == pytest.approx(since + 0.6)
+
+
+def test_a_slow_link_is_given_four_round_trips() -> None:
+    wire, probe = used()
+    probe.logged_in(0.8)
+    since = wire.now
+    assert death(wire.run(probe, 60.0)) == pytest.approx(since + 3.2)
+
+
+def test_an_idle_link_is_dead_when_its_ping_is_not_even_acknowledged() -> None:
+    wire = Wire()
+    assert wire.run(LinkProbe(0.0, wire.signs), 60.0) == [(15.0, "ping"), (20.0, "dead")]
+
+
+def test_a_transport_that_shows_nothing_any_more_is_judged_by_its_pings() -> None:
+    shown = [Signs(0.0, False, 0, 0)]
+    probe = LinkProbe(0.0, lambda: shown.pop() if shown else None)
+    probe.sent(10.0)
+    assert run(probe, 60.0) == [(11.0, "ping"), (12.0, "ping"), (13.0, "dead")]
