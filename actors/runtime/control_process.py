@@ -33,11 +33,13 @@ from actors.runtime.process_actor import MakePeer, OfficeHost, add_process_actor
 from actors.runtime.signal_link import SignalThread
 from actors.runtime.snapshot import encode_snapshot
 from actors.runtime.supervision import ActorsFailing
+from actors.trace.draws import Draws
 from config.values import parse_listen
 
 if TYPE_CHECKING:
     from actors.runtime.metrics import MetricsThread
 
+DRAWS_KEY_LEN = 16
 METRICS = "actors.runtime.metrics"  # imported where it is wanted: a megabyte for the version's sake alone
 LINKS_PER_INCARNATION = 1 << 20  # numbers of relay links that one incarnation may use
 
@@ -104,6 +106,7 @@ class ControlProcess:
             told.config.private_key,
             told.config.signal_ca,
             office.outlet("signal"),
+            cause=lambda: office.current[0],
         )
 
         # Known at the start; what is made anew later takes the first restart that it hears of for one.
@@ -133,7 +136,7 @@ class ControlProcess:
             request,
             self._told.config.public_key,
             self._controls,
-            rng=self._rng,
+            rng=Draws(os.urandom(DRAWS_KEY_LEN)),  # the peer's own, and on its tapes
             entropy=os.urandom,
             first_generation=int(clock.unix_now() * 1000),
             listen_port=self._told.listen_port,

@@ -38,6 +38,7 @@ from typing import Any
 import msgspec
 import pykka
 import zmq
+from loguru import logger
 from pykka.messages import _ActorStop
 
 from actors.addresses import PEERS
@@ -58,8 +59,10 @@ from actors.runtime.shell import Shell, added_up, types_of
 from actors.runtime.supervision import ActorsFailing, Supervision
 from actors.runtime.tap import PUBLISH_FRAMES, Tap, run_key
 from actors.runtime.timers import Timers
-from actors.runtime.wards import Remake, Wards
+from actors.runtime.wards import GROUP_PREFIX, Remake, Wards
+from actors.trace.freeze import NotFrozen, freeze
 from actors.trace.record import FLAG_ASK, FLAG_EXTERNAL, Ring, RingWanted, ring_name, tap_name
+from actors.trace.tape import Machines, encode_note
 from transport.drivers.zmq import (
     Answerer,
     Publisher,
@@ -114,6 +117,7 @@ class PostOffice:
         self.tap = Tap(records, redactor, publisher, answerer, log_mail=log_mail)
         self.keep = records.keep if ring_len else None  # of each delivery, for the ring
         self.show = self.tap.delivered if log_mail else None  # of each delivery, while somebody watches
+        self.tap.machines = self._machines
         self.shells: dict[str, Shell] = {}
         self.ready: deque[Shell] = deque()  # shells with mail
         self.crowded: set[str] = set()  # actors whose mailbox was over its hard bound
@@ -287,6 +291,18 @@ class PostOffice:
         """Look who listens to the tap, answer who asked for the ring."""
         self.tap.serve()
         self.show = self.tap.delivered if self.tap.watched else None
+
+    def _machines(self, prefix: str) -> bytes:
+        """Return how the machines of a peer stand, for a tape; b"" when one has no plain form (not a peer's)."""
+        chosen = {name: shell.machine for name, shell in self.shells.items() if name.startswith(prefix)}
+        try:
+            frozen = freeze(chosen, self.tap.placeholder) if prefix.startswith(GROUP_PREFIX) else {}
+        except NotFrozen as error:
+            logger.warning("{} cannot be put on a tape: it holds {}", prefix, error)
+            return b""
+        if not frozen or not chosen:
+            return b""
+        return encode_note(Machines(at=self.clock(), process=self.process, incarnation=self.incarnation, frozen=frozen))
 
     def run(self, until: Callable[[], bool]) -> None:
         """Run until `until()` says so: asked after every turn, and once a second.  Raises ActorsFailing."""

@@ -7,12 +7,13 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 from loguru import logger
+from msgspec import structs
 
 from actors.addresses import SIGNAL
 from actors.effects import Address
@@ -20,7 +21,7 @@ from actors.runtime import clock
 from actors.runtime.bridge import Bridge
 from config.keys import PublicKey, Secret
 from transport.signal.client import SignalClient
-from transport.signal.messages import SignalConnected, SignalDisconnected, SignalFact, SignalPost
+from transport.signal.messages import PostDescription, SignalConnected, SignalDisconnected, SignalFact, SignalPost
 from transport.signal.sealing import Sealer
 
 AFTER_FAILURE_S = 1.0
@@ -38,11 +39,21 @@ class Outlet(Protocol):
 class SignalThread:
     """The driver behind SIGNAL_LINK (actors/node/signal_link.py).
 
-    `outlet` is used by its thread alone from start() on.  Raises InvalidUrl.
+    `outlet` is used by its thread alone from start() on.  `cause` tells the id of the mail that is being handled, which
+    an offer takes along so that the traces of two machines join (recovery R14).  Raises InvalidUrl.
     """
 
-    def __init__(self, url: str, me: PublicKey, private_key: Secret, ca: bytes | None, outlet: Outlet) -> None:
-        self._url, self._outlet = url, outlet
+    def __init__(
+        self,
+        url: str,
+        me: PublicKey,
+        private_key: Secret,
+        ca: bytes | None,
+        outlet: Outlet,
+        *,
+        cause: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._url, self._outlet, self._cause = url, outlet, cause
         self._client = SignalClient(
             url,
             me,
@@ -76,7 +87,7 @@ class SignalThread:
 
     def post(self, post: SignalPost) -> None:
         """Seal this and hand it to the server."""
-        self._bridge.call(partial(self._client.post, post))
+        self._bridge.call(partial(self._client.post, caused_by(post, self._cause())))
 
     def know(self, peers: frozenset[PublicKey]) -> None:
         """Drop what comes from anybody else."""
@@ -119,3 +130,11 @@ class SignalThread:
         if not self._outlet.send(SIGNAL, fact) and isinstance(fact, SignalConnected | SignalDisconnected):
             # SIGNAL must not go on believing what it heard before; whatever holds by then is told.
             asyncio.get_running_loop().call_later(AFTER_REFUSAL_S, self._client.repeat)
+
+
+def caused_by(post: SignalPost, cause: int) -> SignalPost:
+    """Return an offer or answer with the id of the mail that it left with; what has no room for it as it is."""
+    if not isinstance(post, PostDescription) or post.description.homing is None:
+        return post
+    homing = structs.replace(post.description.homing, cause=cause)
+    return structs.replace(post, description=structs.replace(post.description, homing=homing))

@@ -7,6 +7,7 @@ not shown at all, since nobody knows what it holds.  Everything here runs on the
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from actors.messages.redact import Redactor, paths
 from actors.runtime.ring import NO_OUTCOME, Loss, Outcome, RecordRing
 from actors.trace.record import (
     Kind,
+    Ring,
     RingWanted,
     Tapped,
     UnreadableRecord,
@@ -42,6 +44,7 @@ class Tap:
     ) -> None:
         self.ring, self.publisher, self.answerer = ring, publisher, answerer
         self.dropped = 0  # records that did not reach a slow reader
+        self.machines: Callable[[str], bytes] = _no_machines  # of the actors whose names begin so, for a tape
         self._redactor = redactor
         self._prefixes: tuple[str, ...] = ()
         self._log_mail = log_mail
@@ -59,6 +62,10 @@ class Tap:
                 clean[place] = self.redacted((clean[place], message, ""))
             data = FramePacker(frame.process, frame.incarnation, frame.to_incarnation).pack(frame.first, clean)
         self.ring.keep_frame(data)
+
+    def placeholder(self, secret: bytes) -> bytes:
+        """Return what stands for a secret in all that this process shows."""
+        return self._redactor.placeholder(secret)
 
     def lost(self, at: float, kind: Kind, subject: Subject, reason: str, outcome: Outcome = NO_OUTCOME) -> None:
         """Record a message that was not delivered."""
@@ -89,7 +96,11 @@ class Tap:
                 wanted = decode_wanted(request)
             except UnreadableRecord:
                 wanted = RingWanted(since=float("inf"))
-            self.answerer.answer(encode_ring(self.ring.read(wanted)))
+            if wanted.machines:
+                ring = Ring(self.ring.process, self.ring.incarnation, 0, (), self.machines(wanted.actor))
+            else:
+                ring = self.ring.read(wanted)
+            self.answerer.answer(encode_ring(ring))
 
     def close(self) -> None:
         """Close the sockets."""
@@ -106,6 +117,10 @@ class Tap:
             logger.bind(id=record.id, cause=record.cause).debug(
                 "{}, sent {} {}", line, record.sent_count, record.reason
             )
+
+
+def _no_machines(_prefix: str) -> bytes:
+    return b""
 
 
 def run_key(run_dir: Path) -> bytes:

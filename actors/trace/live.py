@@ -27,11 +27,13 @@ from actors.trace.record import (
     ring_name,
     tap_name,
 )
+from config.keys import PublicKey
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
 SOCKET_NAME = re.compile(r"(tap|ring)-(.+)-(\d+)\.sock")
 RECEIVE_FRAMES = 4096  # records that may wait here
+CONTROL = "control-"  # how the processes are called that have the peers' machines
 REFRESH_S = 0.25  # between looks for processes that started anew
 REORDER_S = 0.1  # a record is held this long, so that those of several processes come out in the order of time
 BATCH = 256  # records taken from a tap before the next one has its turn
@@ -50,16 +52,31 @@ def read_rings(directory: Path, since: float, limit_s: float, actor: str = "") -
 
     `actor`: only mail to actors whose names begin so.
     """
-    names = _newest(directory, "ring")
+    rings, silent = _asked(directory, encode_wanted(RingWanted(since=since, actor=actor)), limit_s)
+    return Past(tuple(rings), tuple(silent))
+
+
+def read_machines(directory: Path, peer: PublicKey, limit_s: float) -> Iterator[bytes]:
+    """Yield how this peer's machines stand: an item of a tape, from the control process that has them."""
+    wanted = encode_wanted(RingWanted(actor=f"peer/{peer}/", machines=True))
+    for ring in _asked(directory, wanted, limit_s, CONTROL)[0]:
+        if ring.machines:
+            yield ring.machines
+
+
+def _asked(directory: Path, wanted: bytes, limit_s: float, prefix: str = "") -> tuple[list[Ring], list[str]]:
+    """Return what the processes answer whose names begin so, and who does not."""
     waiting: dict[zmq.Socket[bytes], str] = {}
     rings: list[Ring] = []
     silent: list[str] = []
     with _context() as context:
         poller = zmq.Poller()
-        for process, incarnation in names.items():
+        for process, incarnation in _newest(directory, "ring").items():
+            if not process.startswith(prefix):
+                continue
             socket = context.socket(zmq.REQ)
             socket.connect(f"ipc://{directory / ring_name(process, incarnation)}")
-            socket.send(encode_wanted(RingWanted(since=since, actor=actor)), zmq.NOBLOCK)
+            socket.send(wanted, zmq.NOBLOCK)
             poller.register(socket, zmq.POLLIN)
             waiting[socket] = process
         until = time.monotonic() + limit_s
@@ -71,7 +88,7 @@ def read_rings(directory: Path, since: float, limit_s: float, actor: str = "") -
                     rings.append(decode_ring(socket.recv(zmq.NOBLOCK)))
                 except UnreadableRecord:
                     silent.append(process)
-    return Past(tuple(rings), tuple(sorted([*silent, *waiting.values()])))
+    return rings, sorted([*silent, *waiting.values()])
 
 
 @dataclass(order=True, slots=True)

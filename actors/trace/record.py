@@ -63,6 +63,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     service_s: float = 0.0  # how long the machine took
     depth: int = 0  # messages left in the mailbox
     incarnation: int = 0  # of the process
+    node: str = ""  # which machine's, on a tape that joins two
 
 
 class Tapped(msgspec.Struct, frozen=True, array_like=True):
@@ -77,6 +78,7 @@ class RingWanted(msgspec.Struct, frozen=True, array_like=True):
 
     since: float = 0.0  # CLOCK_BOOTTIME s; 0: all there is
     actor: str = ""  # prefix of the receiving actor's name
+    machines: bool = False  # how the machines of the actors stand whose names begin so, instead of records
 
 
 class Ring(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +88,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True):
     incarnation: int
     overwritten: int  # records that the ring has held and lost to newer ones
     records: tuple[Record, ...]
+    machines: bytes = b""  # an item of a tape (tape.Machines), encoded; b"" unless asked for
 
 
 class UnreadableRecord(RemoteProtocolError):

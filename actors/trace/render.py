@@ -53,6 +53,7 @@ def as_json(record: Record, wall_offset_s: float) -> str:
         "at": record.at,
         "time_unix_s": round(record.at + wall_offset_s, 6),
         "process": record.process,
+        **({"node": record.node} if record.node else {}),
         "kind": record.kind,
         "from": record.sender,
         "to": record.to,
@@ -87,18 +88,24 @@ def _sender(record: Record, names: Names) -> str:
         return f"outside{outside}"
     name, _, process = record.sender.rpartition("@")
     # Where it came from matters when it crossed from one process to another.
-    return actor_name(name, names) + (f"@{process}" if process != record.process or name == PROCESS_ACTOR else "")
+    told = on_node(record, actor_name(name, names))
+    return told + (f"@{process}" if process != record.process or name == PROCESS_ACTOR else "")
 
 
 def _receiver(record: Record, names: Names) -> str:
     if record.to == PROCESS_ACTOR:
-        return f"{record.to}@{record.process}"  # every process has one of that name
-    return actor_name(record.to, names) or record.process
+        return on_node(record, f"{record.to}@{record.process}")  # every process has one of that name
+    return on_node(record, actor_name(record.to, names) or record.process)
 
 
 def fields_text(record: Record, names: Names) -> str:
     """Return the message's fields as `name=value`, without the peer that the receiver's name says."""
     return " ".join(_fields(record, names))
+
+
+def on_node(record: Record, actor: str) -> str:
+    """Return an actor's name with its node before it, on a tape that joins two: `alice:bob/guard`."""
+    return f"{record.node}:{actor}" if record.node and ":" not in actor else actor
 
 
 def actor_name(name: str, names: Names) -> str:

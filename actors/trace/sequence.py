@@ -8,7 +8,7 @@ time          guard   offer_listener   signal
 from collections.abc import Iterable, Iterator, Sequence
 
 from actors.trace.record import FLAG_EXTERNAL, FLAG_TIMER, Record
-from actors.trace.render import Names, actor_name, clock_time, fields_text
+from actors.trace.render import Names, actor_name, clock_time, fields_text, on_node
 from config.text import one_line
 
 OUTSIDE = "outside"
@@ -20,7 +20,7 @@ MERMAID_MARKS = str.maketrans({";": ",", "#": "no. ", "\n": " ", "%": " percent"
 
 def as_text(records: Sequence[Record], names: Names, wall_offset_s: float) -> Iterator[str]:
     """Yield the lines of the diagram.  Beyond MAX_LANES actors, mail is told without its arrow."""
-    lanes = _lanes(records, names)[:MAX_LANES]
+    lanes = lanes_of(records, names)[:MAX_LANES]
     columns: dict[str, int] = {}
     at = 0
     for lane in lanes:
@@ -28,7 +28,7 @@ def as_text(records: Sequence[Record], names: Names, wall_offset_s: float) -> It
         at += len(lane) + GAP
     yield " " * 14 + (" " * GAP).join(lanes)
     for record in records:
-        sender, receiver = _ends(record, names)
+        sender, receiver = ends(record, names)
         drawn = _arrow(columns, sender, receiver, at)
         text = one_line(f"{clock_time(record.at + wall_offset_s)}  {drawn}{_label(record, names)}")
         yield text
@@ -36,28 +36,30 @@ def as_text(records: Sequence[Record], names: Names, wall_offset_s: float) -> It
 
 def as_mermaid(records: Sequence[Record], names: Names) -> Iterator[str]:
     """Yield the lines of the diagram for Mermaid."""
-    lanes = _lanes(records, names)
+    lanes = lanes_of(records, names)
     number = {lane: f"a{place}" for place, lane in enumerate(lanes)}
     yield "sequenceDiagram"
     for lane in lanes:
         yield f"  participant {number[lane]} as {_mermaid(lane)}"
     for record in records:
-        sender, receiver = _ends(record, names)
+        sender, receiver = ends(record, names)
         arrow = "->>" if record.kind == "delivered" else "-x"
         yield f"  {number[sender]}{arrow}{number[receiver]}: {_mermaid(_label(record, names))}"
 
 
-def _ends(record: Record, names: Names) -> tuple[str, str]:
-    receiver = actor_name(record.to, names) or record.process
+def ends(record: Record, names: Names) -> tuple[str, str]:
+    """Return the lanes that an arrow goes from and to; a timer's are one."""
+    receiver = on_node(record, actor_name(record.to, names) or record.process)
     if record.flags & FLAG_TIMER:
         return receiver, receiver
     if record.flags & FLAG_EXTERNAL or not record.sender:
         return OUTSIDE, receiver
-    return actor_name(record.sender.rpartition("@")[0], names), receiver
+    return on_node(record, actor_name(record.sender.rpartition("@")[0], names)), receiver
 
 
-def _lanes(records: Iterable[Record], names: Names) -> list[str]:
-    return list(dict.fromkeys(end for record in records for end in _ends(record, names)))
+def lanes_of(records: Iterable[Record], names: Names) -> list[str]:
+    """Return the lanes of a diagram, in the order in which they are first met."""
+    return list(dict.fromkeys(end for record in records for end in ends(record, names)))
 
 
 def _arrow(columns: dict[str, int], sender: str, receiver: str, width: int) -> str:

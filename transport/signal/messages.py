@@ -25,7 +25,7 @@ class HomingFields(msgspec.Struct, frozen=True, kw_only=True):
 
     offer_id: int = 0  # numbers the sender's offers and answers; 0: none
     acknowledges: int = 0  # offer_id that this answers; 0: an offer
-    cause: int = 0  # trace id at the sender, so that two machines' traces join
+    cause: int = 0  # id of the sender's mail that this left with, so that two machines' traces join
     relay_generation: int = 0  # the sender's relayed connection to us; 0: none is open
     relay_urls: tuple[str, ...] = ()  # relay servers the sender reaches now
     heard_direct_ms: int | None = None  # ms since an authenticated packet came on the direct path; None: never

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from actors.cli.running import boot_now
-from actors.cli.trace_tape import TapeFile
+from actors.cli.trace_record import TapeFile
 from actors.trace.tape import Header, Tape
 from tests.actors.cli.console import failure, homing, spawn
 from tests.actors.cli.test_trace import TracedAgent, agent, mail
@@ -21,7 +21,7 @@ def test_what_comes_and_what_was_is_kept_and_shown(
 ) -> None:
     path = tmp_path / "fault.tape"
     arguments = ("trace", "record", str(path), "--since", "60s", "--for", "2s")
-    with agent.ring(mail(1, at=boot_now() - 30)), spawn(*arguments) as process:
+    with agent.ring(mail(1, at=boot_now() - 30), machines=b""), spawn(*arguments) as process:
         try:
             agent.wait_for_reader()
             agent.tell(mail(2), mail(3, cause=2))

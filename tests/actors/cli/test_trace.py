@@ -47,8 +47,8 @@ class TracedAgent(FakeAgent):
         self.tap = Publisher(self.context, ipc(self.directory / tap_name(PROCESS, 7)), 4096)
 
     @contextmanager
-    def ring(self, *records: Record, overwritten: int = 0) -> Iterator[None]:
-        """Answer one question about the past with these records."""
+    def ring(self, *records: Record, overwritten: int = 0, machines: bytes | None = None) -> Iterator[None]:
+        """Answer one question about the past with these records, and one about a peer's machines, if there are any."""
         socket = self.context.socket(zmq.REP)
         socket.bind(ipc(self.directory / ring_name(PROCESS, 7)))
 
@@ -56,6 +56,9 @@ class TracedAgent(FakeAgent):
             since = decode_wanted(socket.recv()).since
             held = tuple(one for one in records if one.at >= since)
             socket.send(encode_ring(Ring(PROCESS, 7, overwritten, held)))
+            if machines is not None:
+                assert decode_wanted(socket.recv()).machines
+                socket.send(encode_ring(Ring(PROCESS, 7, 0, (), machines)))
 
         with ThreadPoolExecutor(1) as other:
             answering = other.submit(answer)

@@ -8,15 +8,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from actors.addresses import SIGNAL
 from actors.effects import Address
 from actors.runtime.bridge import MAX_WAITING
-from actors.runtime.signal_link import SignalThread
+from actors.runtime.signal_link import SignalThread, caused_by
 from config.keys import PublicKey, Secret
 from tests.transport.signal.ends import PATIENCE_S, serving
 from tests.transport.signal.vectors import public_key_of
-from transport.signal.messages import CandidateReceived, PostCandidate, SignalConnected, SignalDisconnected
+from transport.signal.messages import (
+    CandidateReceived,
+    Description,
+    HomingFields,
+    PostCandidate,
+    PostDescription,
+    SignalConnected,
+    SignalDisconnected,
+)
 
 pytestmark = pytest.mark.process
 
@@ -118,6 +127,18 @@ def test_what_is_handed_over_is_bounded_while_the_thread_does_not_get_to_it() ->
     assert alice.counters == {"not_handed_over": 3}
     alice.know(frozenset())  # what must not be lost is taken all the same
     assert alice.counters == {"not_handed_over": 3}
+
+
+def test_an_offer_takes_the_id_of_its_mail_along() -> None:
+    homing = HomingFields(offer_id=7, relay_generation=3)
+    foreign = Description(ice=None, session=None, listen_port=0, version="", relay_url=None, relay_ip=None, homing=None)
+    post = PostDescription(peer=key_of(2), kind="offer", description=structs.replace(foreign, homing=homing))
+    told = structs.replace(foreign, homing=structs.replace(homing, cause=41))
+    assert caused_by(post, 41) == structs.replace(post, description=told)
+    to_foreign = structs.replace(post, description=foreign)
+    assert caused_by(to_foreign, 41) is to_foreign
+    candidate = PostCandidate(peer=key_of(2), candidate="c")
+    assert caused_by(candidate, 41) is candidate
 
 
 def make(number: int, url: str, refusals: int = 0) -> tuple[SignalThread, Outlet]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.trace.record import encode_record
-from actors.trace.tape import Header, NotATape, Tape, encode_header
+from actors.trace.tape import Header, Lost, Machines, NotATape, Note, Tape, encode_header, encode_note
 from tests.actors.trace.records import NOW, record
 from tests.config.samples import BOB
 
@@ -43,7 +43,18 @@ def test_what_a_later_version_adds_is_left_out() -> None:
     data = encode_header(HEADER) + msgspec.msgpack.encode({"drawn": 7}) + longer
     tape = Tape(BytesIO(data))
     assert list(tape) == RECORDS[:1]
-    assert (tape.unreadable, tape.cut) == (1, False)
+    assert (tape.notes, tape.unreadable, tape.cut) == ([], 0, False)
+
+
+def test_notes_are_read_beside_the_records() -> None:
+    notes: list[Note] = [
+        Machines(at=NOW, process="control-0", incarnation=7, frozen={"nodes": [], "roots": {}}),
+        Lost(since=NOW, at=NOW + 1, count=3),
+    ]
+    broken = msgspec.msgpack.encode({"item": "lost", "at": "soon"})
+    data = encode_header(HEADER) + encode_note(notes[0]) + encode_record(RECORDS[0]) + broken + encode_note(notes[1])
+    tape = Tape(BytesIO(data))
+    assert (list(tape), tape.notes, tape.unreadable) == (RECORDS[:1], notes, 1)
 
 
 @pytest.mark.parametrize(
