@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PREFIX ?= $(VENV)
 STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
-APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn
+APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn groff-base
 
-.PHONY: help install apt demo test lint unit bench simulate mutants fuzz lab nat-lab lock proto clean
+.PHONY: help install apt man demo test lint unit bench simulate mutants fuzz lab nat-lab lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +29,10 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
+
+man: install  ## the manual page, made from --help: below .venv, or PREFIX=/usr/local
+	@mkdir -p $(PREFIX)/share/man/man1
+	$(BIN)/homing man > $(PREFIX)/share/man/man1/homing.1
 
 demo: install  ## two hosts behind NATs: tunnel, direct path, traffic, faults, their recovery
 	$(BIN)/homing demo

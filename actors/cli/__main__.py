@@ -19,11 +19,16 @@ from actors.cli.errors import FAILED, WRONG_USE, CommandFailed, as_line, explain
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use.  HOMING_DEBUG=1 shows where an error came from."
 
 
+COMPLETE = "_HOMING_COMPLETE"  # in the environment: a shell asks what fits (actors/cli/completion.py)
+
+
 def main() -> None:
     """Run the command of this process's arguments and exit."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller (`>&-`)
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+    if (instruction := os.environ.get(COMPLETE)) is not None:
+        sys.exit(_module("completion").complete(instruction, application))
     sys.exit(execute(sys.argv[1:]))
 
 
@@ -62,7 +67,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         if name in GROUPS and name == wanted:
             group = _module(name).app
             if group.registered_callback is None:  # else that says what it does
-                group.info.help = summary
+                group.info.help = f"{summary}\n\nExample: homing {name} {FIRST_OF[name]}"
             app.add_typer(group, name=name, short_help=summary)
         else:
             app.command(name, short_help=summary)(_body(name) if name == wanted else _elsewhere)
@@ -193,7 +198,7 @@ SUMMARIES = {
     "up": "Run an agent in the foreground.",
     "down": "Stop the running agent.",
     "status": "Show how every peer is reached, and why not better.",
-    "why": "Explain how a peer stands, what broke last, and what recovered it.",
+    "why": "Explain how a peer stands, what broke, and what recovered it.",
     "ping": "Send echoes through the tunnel, and say which path carried each.",
     "reset": "Recover one peer by hand.",
     "trace": "Show the mail between the agent's actors, live or past.",
@@ -202,9 +207,13 @@ SUMMARIES = {
     "key": "Make keys.",
     "signal": "Run a signal server.",
     "relay": "Run a relay server.",
+    "completion": "Have a shell complete commands and peers.",
+    "man": "Print the manual page.",
 }
 GROUPS = ("key", "trace")
 """Commands with commands of their own: the `app` of their module."""
+FIRST_OF = {"key": "new home.key"}
+"""An example, for groups that do nothing by themselves."""
 BODIES: dict[str, Callable[..., Any]] = {"demo": demo, "signal": signal_server, "relay": relay_server}
 """Commands whose options stand here; all others are the function `run` of their module."""
 
