@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +76,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"homing {metadata.version('homing')}")
+        print(f"homing {import_module('importlib.metadata').version('homing')}")
         raise typer.Exit
 
 

@@ -25,7 +25,7 @@ from actors.trace.select import newest
 from actors.trace.tape import Header, encode_header
 from config.keys import PublicKey
 from config.schema import ConfigFile
-from config.tail import TAIL_LEN
+from config.tail import read_tail
 from config.text import one_line
 
 RING_LIMIT_S = 2.0
@@ -166,18 +166,14 @@ def _records(agent: Agent, missing: list[str]) -> list[Record]:
 
 
 def _logs(directory: Path, missing: list[str]) -> dict[str, str]:
-    """Return the ends of the logs by file name, older ones first."""
+    """Return the ends of the logs by file name."""
     found: dict[str, str] = {}
-    paths = [*directory.glob("log-*.txt.1"), *directory.glob("log-*.txt")]
-    for path in sorted(paths, key=lambda path: (path.name.removesuffix(".1"), not path.name.endswith(".1"))):
+    paths = [*directory.glob("log-*.txt"), *directory.glob("log-*.txt.1")]
+    for name in sorted({path.name.removesuffix(".1") for path in paths}):
         try:
-            with path.open("rb") as file:
-                text = file.read(TAIL_LEN).decode("utf-8", "replace")
+            found[name] = read_tail(directory / name)
         except OSError as error:
-            missing.append(f"{path.name}: {error.strerror}")
-            continue
-        name = path.name.removesuffix(".1")
-        found[name] = found.get(name, "") + text
+            missing.append(f"{name}: {error.strerror}")
     if not found:
         missing.append("the log; it is where standard error goes (journalctl -u homing)")
     return found

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, datapath, direct, direct_peers, mail, quic, relay, relay_quic, simulator, world
+from tests.bench import agent, commands, datapath, direct, direct_peers, mail, quic, relay, relay_quic, simulator, world
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
@@ -15,6 +15,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "direct": direct.direct,
     "direct_cut": direct.direct_cut,
     "direct_peers": direct_peers.measure,
+    "commands": commands.measure,
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,

@@ -170,6 +170,21 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_there(
     assert "status.txt" in parts
 
 
+@pytest.mark.parametrize("how", ["symlink", "hardlink"])
+def test_nothing_is_read_that_somebody_linked_into_the_directory(
+    how: str, agent: FakeAgent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim, planted = tmp_path / "shadow", agent.directory / "log-planted.txt"
+    victim.write_text("root:of-nobodys-business")
+    if how == "symlink":
+        planted.symlink_to(victim)
+    else:
+        planted.hardlink_to(victim)
+    parts, told = made(capsys)
+    assert "of-nobodys-business" not in "".join(parts.values())
+    assert [line for line in told["missing"] if line.startswith("log-planted.txt: ")]
+
+
 def test_a_long_log_is_cut_at_its_beginning(
     agent: FakeAgent, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

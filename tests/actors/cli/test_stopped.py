@@ -78,6 +78,21 @@ def test_no_secret_is_in_anything_that_a_running_agent_shows(
     assert named == []
 
 
+def test_nor_is_a_relay_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = f"4102444800 {base64.b64encode(os.urandom(32)).decode()}"
+    with agent(user="nobody") as one:
+        (one.directory / "relay.secret").write_text(token)
+        one.config.write_text(one.config.read_text().replace("secret_file", "token_file"))
+        one.start().ready()
+        bundle(one, capsys, tmp_path / "b.tar.gz")
+        dump = homing(capsys, "trace", "--since", "10m", "--all", "--json", *at(one))
+        files = of_files([*one.run_dir.glob("log-*"), *one.run_dir.glob("*.json"), one.log])
+    places = {**unpacked(tmp_path / "b.tar.gz"), **files, "dump": dump.out.encode()}
+    kept = {"token": token.encode(), "signature": base64.b64decode(token.split()[1])}
+    assert leaks(places, kept) == []
+    assert len(places) > 10
+
+
 def test_status_and_bundle_while_every_process_is_stopped_and_after_their_death(
     running: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,66 @@
+"""What commands cost that read snapshots, of an agent with 1,000 peers."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from actors.cli.__main__ import execute
+from actors.cli.report import make_report
+from actors.cli.running import boot_now
+from actors.runtime.metrics_text import metrics_text
+from config.keys import KEY_LEN, PublicKey, encode_key
+from tests.actors.cli.fake_agent import FakeAgent, control, packet, peer, supervisor, tunnel
+
+PEERS = 1000
+RUNS = 11
+
+
+def measure() -> dict[str, Any]:
+    """Return processor seconds: of `homing status` once it is loaded, of the whole program, of a scrape's text."""
+    now = boot_now()
+    keys = [PublicKey(encode_key(number.to_bytes(KEY_LEN, "big"))) for number in range(1, PEERS + 1)]
+    peers = [peer(now, key, name=f"peer-{number}") for number, key in enumerate(keys)]
+    snapshots = [supervisor(now), control(now, *peers), packet(now, *(tunnel(now, key) for key in keys))]
+    with TemporaryDirectory() as directory, FakeAgent(Path(directory)) as agent:
+        agent.write(snapshots)
+        arguments = ("status", "--run-directory", directory)
+        report = make_report(agent.node, os.getpid(), snapshots, (), now)
+        return {
+            "peers": PEERS,
+            "status_work_s": _middle(lambda: _quietly(arguments), time.process_time),
+            "status_program_s": _middle(lambda: _program(arguments), _of_children),
+            "metrics_text_s": _middle(lambda: metrics_text(report, "0", Counter()), time.process_time),
+            "metrics_len": len(metrics_text(report, "0", Counter())),
+        }
+
+
+def _quietly(arguments: tuple[str, ...]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert execute(arguments) == 0
+
+
+def _program(arguments: tuple[str, ...]) -> None:
+    subprocess.run([sys.executable, "-m", "actors.cli", *arguments], stdout=subprocess.DEVNULL, check=True)
+
+
+def _of_children() -> float:
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
+def _middle(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    taken = []
+    for _ in range(RUNS):
+        began = clock()
+        work()
+        taken.append(clock() - began)
+    return round(median(taken), 4)
