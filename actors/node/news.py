@@ -89,9 +89,8 @@ class News:
         for url, link in self._links.items():
             was = before[url].state if url in before else "connecting"
             if link.state == "connected" and was != "connected":
-                lines.append(
-                    Line("INFO", "relay link up", {"relay": url, "role": link.role, "by": link.transport or ""})
-                )
+                fields: dict[str, Field] = {"relay": url, "role": link.role, "by": link.transport or ""}
+                lines.append(Line("INFO", "relay link up", fields | _not_quic(link)))
             elif link.state != "connected" and was == "connected":
                 lines.append(
                     Line("WARNING", "relay link down", {"relay": url, "role": before[url].role, "why": link.reason})
@@ -100,6 +99,11 @@ class News:
                 lines.append(Line("WARNING", "relay link fails", {"relay": url, "role": link.role, "why": link.reason}))
         closed = [url for url, link in before.items() if url not in self._links and link.state == "connected"]
         return lines + [Line("INFO", "relay link closed", {"relay": url}) for url in closed]
+
+
+def _not_quic(link: RelayLinkStatus) -> dict[str, Field]:
+    """Return why QUIC was wanted and is not used, if that is so."""
+    return {"not_quic": link.quic_fault} if link.quic_fault else {}
 
 
 def _of_quarantine(before: PeerStatus, now: PeerStatus) -> list[Line]:

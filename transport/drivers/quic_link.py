@@ -80,7 +80,7 @@ async def _attempt(link: QuicLink, port: int, limit_s: float) -> QuicLink:
             await asyncio.wait([link.up], timeout=limit_s - patience_s)
         if not link.up.done():
             what = "answered the handshake, and then no more" if link.answered else "did not answer"
-            raise DialFailed(f"the server {what} within {patience_s:g} s on UDP port {port}")
+            raise DialFailed(f"the server {what} within {patience_s:g} s on UDP port {port}; does UDP pass?")
         link.up.result()
     except BaseException:
         link.abort()

@@ -110,6 +110,12 @@ def test_a_relay_link_is_told_up_and_down_with_its_reason() -> None:
     assert [line.words for line in news.of(RelaysStatus(links=()))] == ["relay link closed"]
 
 
+def test_a_link_that_is_not_carried_as_was_wanted_says_why() -> None:
+    by_websocket = msgspec.structs.replace(link("connected"), transport="ws", quic_fault="does UDP pass?")
+    (line,) = News().of(RelaysStatus(links=(by_websocket,)))
+    assert line.fields == {"relay": "rel://r:80", "role": "home", "by": "ws", "not_quic": "does UDP pass?"}
+
+
 @given(st.lists(st.sampled_from(["connecting", "connected", "doubtful", "idle", "parked"]), max_size=30))
 def test_lost_comes_only_after_connected_and_connected_only_once_between(states: list[Any]) -> None:
     up = False

@@ -89,5 +89,7 @@ def test_a_pin_is_the_certificate_s_own_fingerprint_and_no_other() -> None:
     assert not trust.pins(b"three")
     assert not trust.pins(None)
     assert not Trust().pins(b"one")
-    assert not_pinned(b"three", trust.fingerprints).endswith("; name it if the server is yours")
+    assert not_pinned(b"three", trust.fingerprints).endswith(
+        "; if the server is yours, name it in [relay] fingerprints"
+    )
     assert fingerprint(b"three").hex() in not_pinned(b"three", trust.fingerprints)
