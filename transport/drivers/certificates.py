@@ -47,7 +47,8 @@ def not_pinned(certificate: bytes | None, named: Iterable[bytes]) -> str:
     """Return in one line that a server showed another certificate than those named, and what would do."""
     seen = f"sha256:{fingerprint(certificate).hex()}" if certificate else "none"
     wanted = " or ".join(print_.hex()[:16] + "…" for print_ in named)
-    return f"the server's certificate has the fingerprint {seen}, not {wanted}; if the server is yours, name it in [relay] fingerprints"
+    would_do = "if the server is yours, name it in [relay] fingerprints"
+    return f"the server's certificate has the fingerprint {seen}, not {wanted}; {would_do}"
 
 
 def client_context(ca: bytes | None) -> ssl.SSLContext:
