@@ -35,7 +35,7 @@ def run() -> None:
 
 def every_command() -> Iterator[tuple[Path, click.Command]]:
     """Yield all commands whole, each with the words that call it; groups before what is in them."""
-    main = import_module("actors.cli.__main__")
+    main = import_module("actors.cli.application")
     for name in main.SUMMARIES:
         root = typer.main.get_command(main.application((name,)))
         assert isinstance(root, click.Group)
@@ -55,7 +55,7 @@ def _below(path: Path, command: click.Command) -> Iterator[tuple[Path, click.Com
 
 
 def _page() -> Iterator[str]:
-    main = import_module("actors.cli.__main__")
+    main = import_module("actors.cli.application")
     root = typer.main.get_command(main.application(()))
     yield f'.TH HOMING 1 "" "homing {metadata.version("homing")}" "User Commands"'
     yield ".SH NAME"

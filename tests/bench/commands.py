@@ -13,7 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from actors.cli.__main__ import execute
+from actors.cli.application import execute
 from actors.cli.report import make_report
 from actors.cli.running import boot_now
 from actors.runtime.metrics_text import metrics_text

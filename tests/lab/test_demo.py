@@ -60,7 +60,7 @@ def test_the_demo_cleans_up_after_control_c() -> None:
 AS_NOBODY = """
 import os
 import actors.cli.demo
-from actors.cli.__main__ import execute
+from actors.cli.application import execute
 os.setuid(65534)
 raise SystemExit(execute(["demo"]))
 """

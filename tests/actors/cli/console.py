@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from actors.cli.__main__ import execute
+from actors.cli.application import execute
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.cli.__main__ import COMPLETE, SUMMARIES, application
+from actors.cli.application import COMPLETE, SUMMARIES, application
 from actors.cli.completion import VARIABLE, complete
 from tests.actors.cli.console import failure, homing
 from tests.actors.cli.fake_agent import FakeAgent

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.cli import __main__ as cli
-from actors.cli.__main__ import SUMMARIES, execute
+from actors.cli import application as cli
+from actors.cli.application import SUMMARIES, execute
 from actors.cli.errors import CommandFailed, as_line, explain
 from tests.actors.cli.console import failure, homing, really, spawn
 
@@ -129,7 +129,7 @@ def test_an_error_is_one_line_whatever_is_in_it() -> None:
 
 
 def test_modules_of_other_commands_stay_unloaded() -> None:
-    code = "import sys; from actors.cli.__main__ import execute; execute(['status', '--help']); print(*sys.modules)"
+    code = "import sys; from actors.cli.application import execute; execute(['status', '--help']); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.split())
     assert "actors.cli.status" in loaded
@@ -173,3 +173,17 @@ def test_closed_outputs_are_no_error() -> None:
 def test_exit_codes_are_stated(capsys: pytest.CaptureFixture[str]) -> None:
     execute(["--help"])
     assert "Exit codes: 0 done, 1 failed, 2 wrong use." in capsys.readouterr().out
+
+
+def test_an_interrupt_while_the_commands_are_still_imported_says_nothing() -> None:
+    code = (
+        "import sys; from actors.cli.__main__ import main\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.modules.pop('typer', None)\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

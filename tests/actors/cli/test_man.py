@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from actors.cli.__main__ import SUMMARIES
+from actors.cli.application import SUMMARIES
 from actors.cli.man import every_command, page
 from tests.actors.cli.console import homing
 
