@@ -36,8 +36,11 @@ def served(tmp_path: Path) -> Iterator[tuple[Metrics, int]]:
 
 
 def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """Whether it listens; a whole request, so that nothing of it is under way afterwards."""
+    try:
+        return say(port, b"GET /metrics HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    except ConnectionRefusedError:
+        return False
 
 
 def get(port: int, target: str = "/metrics") -> str:
