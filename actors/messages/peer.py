@@ -93,7 +93,7 @@ class LocalIceChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_ice_
 
 
 class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_relay_changed"):
-    """The generation of our relayed connection to this peer, as offers name it (relay_worker.py); 0: none is open."""
+    """The generation of our relayed connection to this peer, as offers name it (relay_worker.py); 0: not known."""
 
     peer: PublicKey
     generation: int

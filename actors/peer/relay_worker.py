@@ -12,10 +12,11 @@ closed where it was opened, and reopened after the acknowledgement with the late
 Evidence that meets no connection of ours is kept until an opening succeeds; each opening first closes whatever entry
 there is.
 
-Two generations: each opening has a number of its own, greater than any before.  Offers name another, that of the last
-opening made on our own evidence.  What we reopened because the remote reopened keeps the number that the remote knows,
-else each of two peers would take the other's reopening for news, for ever (R6 says the same of ICE sessions).  And a
-connection that was reopened on our own evidence takes whatever number the remote names next for granted.
+Two generations: each opening has a number of its own, greater than any before.  Offers name another, that of the first
+opening after our own evidence, and do so before it succeeds: left out of the first offer, the remote would reuse what
+it has, and the second offer close what was proven since (R2).  What we reopened because the remote reopened keeps the
+number that the remote knows, else each of two peers would take the other's reopening for news, for ever (R6 says the
+same of ICE sessions).  What was reopened on our own evidence takes whatever number the remote names next for granted.
 
 Where nobody comes to the server, or nothing over it, the controller goes on to another (meeting.py), and says so.
 """
@@ -79,7 +80,7 @@ class RelayWorker:
         self._next_generation = first_generation
         self._latest: RelayTurn | None = None  # the newest offer, kept for the openings that nobody asks for
         self._evidence: str | None = None  # against an entry that we hold no handle of
-        self._told_generation: int | None = None  # the one that offers name; None: the next opening's
+        self._told_generation = 0 if resumed else first_generation  # the one that offers name; 0: not known
         self._own_evidence = False  # the next opening is made on it
         self._homeless_until: float | None = None  # then we meet at the remote's home; None: we know where
         self.moves = 0  # to another relay server
@@ -89,12 +90,11 @@ class RelayWorker:
             generation, url = resumed
             self._latest = RelayTurn(peer=peer, turn=0, relay_url=url, relay_ip=None)
             self.meeting.learn(self._latest)
-            self._told_generation = 0  # which one offers named is not known any more
             self.state = Open(generation, url, against=0)
 
     def start(self, _now: float) -> list[Effect]:
-        """Have offers name the place of a connection that outlived the control process."""
-        return [self._to.offer_listener.send(self._named(0))] if self.meeting.elsewhere is not None else []
+        """Have offers name what will be opened first, or the place of what outlived the control process."""
+        return [self._named()]
 
     def handle(self, message: RelayWorkerInbox, now: float) -> list[Effect]:
         """Work on one message."""
@@ -242,7 +242,7 @@ class RelayWorker:
         state = self.state
         if not isinstance(state, Open) or state.generation != closed.generation:
             return []  # of one that we close, or that has been replaced: told by its own acknowledgement
-        self._own_evidence = True
+        self._renew()
         return [*self._lose(state.generation, closed.reason), *self._open(None, now)]
 
     def _on_packet_restarted(self, now: float) -> list[Effect]:
@@ -254,7 +254,7 @@ class RelayWorker:
             case Opening():
                 return self._open(state.turn, now)
             case Open():
-                self._own_evidence = True
+                self._renew()
                 return [*self._lose(state.generation, "the packet process was restarted"), *self._open(None, now)]
             case Closing():
                 return self._on_close_done(state, now)
@@ -270,13 +270,10 @@ class RelayWorker:
         self.state = Open(state.generation, state.url, state.against)
         self._evidence = None
         self._reopening.worked()
-        if self._own_evidence or self._told_generation is None:
-            self._told_generation = state.generation
         self._own_evidence = False
         ready = RelayReady(peer=self._peer, generation=state.generation, link=opened.link, url=state.url)
         return [
             Cancel(OpenDue),
-            self._to.offer_listener.send(self._named(self._told_generation)),
             self._hindered(""),
             self._to.conn.send(ready),
             *self._end(state.turn, "opened"),
@@ -293,7 +290,7 @@ class RelayWorker:
         if state.distress:
             distress = Distress(peer=self._peer, path="relayed", reason=state.lost or "")
             effects.append(self._to.ice_worker.send(distress))
-            self._own_evidence = True
+            self._renew()
         if state.lost is not None:
             effects += self._lose(state.generation, state.lost)
         return effects + self._open(state.turn, now, entry_closed=True)
@@ -328,12 +325,17 @@ class RelayWorker:
         return self._tell_place(offer=offer)
 
     def _tell_place(self, *, offer: bool) -> list[Effect]:
-        told = self._to.offer_listener.send(self._named(0))
         why = f"we meet at relay {self.meeting.url()}"
-        return [told, self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else [told]
+        owed = [self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else []
+        return [self._named(), *owed]
 
-    def _named(self, generation: int) -> LocalRelayChanged:
-        return LocalRelayChanged(peer=self._peer, generation=generation, url=self.meeting.elsewhere)
+    def _renew(self) -> None:
+        """Have offers say from now on that what we had is no more."""
+        self._told_generation, self._own_evidence = self._next_generation, True
+
+    def _named(self) -> Effect:
+        generation, url = self._told_generation, self.meeting.elsewhere
+        return self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=generation, url=url))
 
     def _open(self, turn: int | None, now: float, *, entry_closed: bool = False) -> list[Effect]:
         """Open with the latest offer; `turn` is in hand and ends with what comes of it."""
@@ -385,10 +387,8 @@ class RelayWorker:
         return [Cancel(ReopenDue), Later(now + CLOSE_S, OpenDue()), RELAYS.send(close)]
 
     def _lose(self, generation: int, reason: str) -> list[Effect]:
-        return [
-            self._to.offer_listener.send(self._named(0)),
-            self._to.conn.send(RelayLost(peer=self._peer, generation=generation, reason=reason)),
-        ]
+        lost = RelayLost(peer=self._peer, generation=generation, reason=reason)
+        return [self._named(), self._to.conn.send(lost)]
 
     def _end(self, turn: int | None, outcome: Outcome, reason: str = "") -> list[Effect]:
         if turn is None:
