@@ -15,9 +15,12 @@ from actors.cli import host
 from actors.cli.report import Report, make_report, names_of
 from actors.cli.running import Agent, boot_now
 from actors.cli.status import lines
+from actors.cli.why import lines as explained
+from actors.cli.why import standing_of
 from actors.messages.pseudonyms import Pseudonyms
 from actors.messages.status import Snapshot
 from actors.runtime.snapshot import CONFIGURATION
+from actors.trace.explain import explain
 from actors.trace.live import read_rings
 from actors.trace.record import Record, encode_record, fields_of
 from actors.trace.render import render
@@ -29,6 +32,7 @@ from config.tail import read_tail
 from config.text import one_line
 
 RING_LIMIT_S = 2.0
+MAX_EXPLAINED = 20  # peers
 MAX_PART_LEN = 8_000_000  # bytes, unpacked
 MAX_CONFIGURATION_LEN = 4 << 20
 KEPT_FIELDS = frozenset(("process", "kind", "tag", "before", "after"))  # words of ours
@@ -77,6 +81,8 @@ def make_parts(source: Source, pseudonyms: Pseudonyms, missing: list[str]) -> li
         parts += _status(report, snapshots, pseudonyms)
     if agent is not None and records:
         parts += _mail(agent, records, snapshots, pseudonyms, missing)
+        if report is not None:
+            parts.append(_why(report, records, now, pseudonyms))
     for name, text in logs.items():
         parts.append(Part(name, "the end of a process's log", pseudonyms.text(text).encode()))
     if configuration is not None:
@@ -187,6 +193,14 @@ def _status(report: Report, snapshots: Sequence[Snapshot], pseudonyms: Pseudonym
         Part("status.json", "the same for programs", _json(clean)),
         Part("snapshots.json", "what the processes wrote", _json(pseudonyms.of(msgspec.to_builtins(snapshots)))),
     ]
+
+
+def _why(report: Report, records: Sequence[Record], now: float, pseudonyms: Pseudonyms) -> Part:
+    """Return what `homing why` says, of the peers that most need it."""
+    troubled = sorted(report.peers, key=lambda peer: (peer.state == "connected", -peer.recoveries))[:MAX_EXPLAINED]
+    found = (explain(standing_of(peer), records, now, missing=()) for peer in troubled)
+    told = (f"{one_line(line)}\n" for each in found for line in (*explained(each, time.time() - now), ""))
+    return Part("why.txt", "what broke last, and why", pseudonyms.text("".join(told)).encode())
 
 
 def _mail(

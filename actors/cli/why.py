@@ -57,7 +57,7 @@ def explanation_of(agent: Agent, wanted: str, since: float | None, now: float) -
     peer = one_peer(report.peers, wanted)
     past = read_rings(agent.directory, since or 0.0, RING_LIMIT_S)
     records = [record for ring in past.rings for record in ring.records]
-    return explain(_standing(peer), records, now, missing=(*report.problems, *_missing(past, since)))
+    return explain(standing_of(peer), records, now, missing=(*report.problems, *_missing(past, since)))
 
 
 def lines(found: Explanation, wall_offset_s: float) -> Iterator[str]:
@@ -80,7 +80,8 @@ def lines(found: Explanation, wall_offset_s: float) -> Iterator[str]:
     yield from (f"note: {text}" for text in found.missing)
 
 
-def _standing(peer: PeerReport) -> Standing:
+def standing_of(peer: PeerReport) -> Standing:
+    """Return how the peer stands, as far as an explanation begins from it."""
     tried = () if peer.direct is None or peer.path == "direct" else peer.direct.tried
     return Standing(
         peer=peer.public_key,

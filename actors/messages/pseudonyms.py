@@ -105,7 +105,7 @@ class Pseudonyms:
         try:
             ipaddress.ip_address(name.strip("[]"))
         except ValueError:
-            if name.strip("."):
+            if name.strip(".") not in {"", "localhost"}:
                 self._name(name.strip("."), "host")
 
     def learn_node(self, name: str) -> None:

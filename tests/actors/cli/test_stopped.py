@@ -70,7 +70,7 @@ def test_no_secret_is_in_anything_that_a_running_agent_shows(
     files = of_files([*running.run_dir.glob("log-*"), *running.run_dir.glob("*.json"), running.log])
     places = {**parts, **files, "dump": dump.out.encode(), "tape": (tmp_path / "t.tape").read_bytes()}
     assert leaks(places, secrets_of(running)) == []
-    assert {"mail.txt", "mail.tape", "status.txt", "configuration.json"} <= set(parts)
+    assert {"mail.txt", "mail.tape", "why.txt", "status.txt", "configuration.json"} <= set(parts)
     assert {f"log-{name}.txt" for name in PROCESSES} <= set(parts)
     assert "start_peer" in dump.out  # it held the preshared key
     assert told["missing"] == []
