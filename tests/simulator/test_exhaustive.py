@@ -1,13 +1,13 @@
-"""Every order of two events around a connected pair; more of them: `python -m tests.simulator.exhaustive --depth 8`."""
+"""Every order of three events around a connected pair; more: `python -m tests.simulator.exhaustive --depth 8`."""
 
 from tests.simulator.exhaustive import connected, visit
 from tests.simulator.mutants import MUTANTS
 
 
-def test_two_events_in_any_order_break_no_rule_and_are_found_back_from() -> None:
-    found = visit(2)
+def test_three_events_in_any_order_break_no_rule_and_are_found_back_from() -> None:
+    found = visit(3)
     assert found.breaches == {}
-    assert found.states > 50
+    assert found.states > 100
 
 
 def test_a_missing_rotation_is_found_with_the_events_that_lead_to_it() -> None:

@@ -1,7 +1,6 @@
 """Two agents, each with its machines for the other, and what the world between them may do next (exhaustive.py)."""
 
 import hashlib
-import pickle
 from collections import deque
 from collections.abc import Iterator
 from random import Random
@@ -29,6 +28,7 @@ from actors.messages.process import PeerSettings, StartPeer
 from actors.peer.wiring import make_peer
 from config.keys import PublicKey, encode_key
 from tests.kit.world import Handled
+from tests.simulator.canonical import canonical
 from tests.simulator.simulation import Record
 from transport.signal.messages import AnswerReceived, OfferReceived, PostDescription
 from wg.paths import DirectPath
@@ -328,7 +328,7 @@ class Two:
 
     def digest(self) -> bytes:
         """Return what tells this state from others; the past is no part of it."""
-        return hashlib.blake2b(pickle.dumps(self.sides), digest_size=16).digest()
+        return canonical(self.sides)
 
 
 CALM = ("description", "opened", "close done", "agent closed", "pair", "reopen_due")
