@@ -147,6 +147,8 @@ class Acts:
                 self._plug(name)
             if fault.back != "same":
                 self._new_nat(fault.agent, site, new=fault.back == "new address", lax=fault.lax, tell=not has_router)
+            if not has_router:
+                sim.by_name[fault.agent].kernel_tells()
 
         return begin, end
 

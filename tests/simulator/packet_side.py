@@ -291,8 +291,9 @@ class PacketSide:
         self._work_ice(effects, now)
 
     def _addresses(self) -> list[InterfaceAddress]:
-        if self._agent.name in self._wires.away and not self._agent.asleep:
-            return []  # the link is down
+        own_link = not self._agent.host.site.routers  # else it is the router's that goes away
+        if own_link and self._agent.name in self._wires.away and not self._agent.asleep:
+            return []
         return [InterfaceAddress(interface="eth0", index=2, ip=ip, prefix_len=24) for ip in self._agent.host.addresses]
 
     def _resolved(self) -> None:
