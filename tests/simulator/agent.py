@@ -71,6 +71,7 @@ class Agent:
         self.frozen: set[str] = set()  # processes that are stopped
         self.wall_step_s = 0.0  # by which our wall clock is wrong
         self.arrivals: dict[str, Arrivals] = {}  # of data, by the sender's inner address
+        self.last_stamp = 0  # of a handshake initiation (TAI64N stands for any that grows)
         self.sent = 0
         self._incarnation = 0
         self._wake_at = float("inf")
