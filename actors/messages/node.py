@@ -89,6 +89,7 @@ class HomeRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="home_rela
 
     url: str | None
     server_ip: str | None
+    spread_s: float = 0.0  # within which offers for this reason go out, one peer's now, another's then
 
 
 class OpenRelayed(msgspec.Struct, frozen=True, kw_only=True, tag="open_relayed"):

@@ -28,6 +28,11 @@ TURN_S = 0.05  # from so many to the next
 OFFERS_PER_S = 1000.0  # at the most, of peers that all offer for one reason
 
 
+def spread_s(peers: int) -> float:
+    """Return within what time so many peers should offer; 0 for so few that they may at once."""
+    return 0.0 if peers <= TOLD_AT_ONCE else peers / OFFERS_PER_S
+
+
 @dataclass(slots=True)
 class _Kind:
     """One kind of event."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import ClassVar, assert_never
 
+import msgspec
+
 from actors.addresses import (
     ICE_AGENTS,
     PACKET,
@@ -63,7 +65,7 @@ from actors.messages.process import (
 )
 from actors.messages.status import PeerStatus
 from actors.node.outlived import what_outlived
-from actors.node.outside import OutsideEvents, doubt_links
+from actors.node.outside import OutsideEvents, doubt_links, spread_s
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0  # that the packet process may take to tell what it holds
@@ -170,7 +172,7 @@ class Peers:
             case ProcessRestarted():
                 return self._on_restarted(message, now)
             case HomeRelayChanged():
-                self._home = message
+                self._home = msgspec.structs.replace(message, spread_s=spread_s(len(self._entries)))
                 return [effect for peer in self._started() for effect in self._tell_home(peer)]
             case OutsideEvent():
                 return self._tell_all(self._events.happened(message, now), now)

@@ -1,8 +1,8 @@
 """Which offers count, who must hear of them, and what our own say.
 
-    Listening --SendOffer, while our home relay is down--> Holding
-        ^---HoldDue: it goes out---------------------------/
-        ^---HomeRelayChanged(url): the guard asks anew-----/
+    Listening --SendOffer, while our home relay is down, or many peers have just lost it--> Holding
+        ^---HoldDue: it goes out------------------------------------------------------------/
+        ^---HomeRelayChanged(url): the guard asks anew--------------------------------------/
 
     offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
                  \\--> ICE:   the same, with the candidates after it --IceTurnDone---> the next
@@ -16,6 +16,7 @@ Between two of ours offers are numbered, so that one that was overtaken on its w
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar, Generic, Literal, TypeVar, assert_never
 
 from actors.addresses import SIGNAL, PeerAddresses
@@ -49,6 +50,7 @@ from transport.signal.messages import (
 )
 
 HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
+TOGETHER_S = 1.0  # after our home relay went: peers that offer do so all for that reason
 MAX_NONCES = 512  # remembered, of sealed messages
 MAX_BEHIND = 32  # candidates kept, the newest, behind the turn that waits
 REORDERED = 1000  # offer numbers: further back than this is another run of the remote, not an overtaken offer
@@ -63,7 +65,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An offer is owed, and waits for our home relay; HoldDue is set."""
+    """An offer is owed, and waits for our home relay, or for its share of the time; HoldDue is set."""
 
     reason: str
 
@@ -108,9 +110,11 @@ class OfferListener:
         listen_port: int,
         version: str,
         home: HomeRelayChanged,
+        rng: Random,
     ) -> None:
-        self._peer, self._to = peer, addresses
+        self._peer, self._to, self._rng = peer, addresses, rng
         self._listen_port, self._version, self._home = listen_port, version, home
+        self._together_until = float("-inf")  # other peers offer for the same reason as this one
         self._next_offer_id = self._next_turn = first_offer_id
         self._newest_remote_id = 0  # offer number of the remote's; 0: none, or foreign
         self._ice: IceCredentials | None = None
@@ -157,7 +161,7 @@ class OfferListener:
                 self._relay_generation, self._relay_url = message.generation, message.url
                 return []
             case HomeRelayChanged():
-                return self._on_home_changed(message)
+                return self._on_home_changed(message, now)
             case _:
                 assert_never(message)
 
@@ -256,17 +260,21 @@ class OfferListener:
         return [*told, *self._forget_unanswered()]
 
     def _on_send_offer(self, request: SendOffer, now: float) -> list[Effect]:
-        if self._home.url is not None or self._relay_url is not None:
-            return self._offer()
         if isinstance(self.state, Holding):
             return []  # one offer is owed already, and says whatever is true when it goes
+        hold_s = 0.0 if self._home.url is not None or self._relay_url is not None else HOLD_S
+        if self._home.spread_s and now < self._together_until:
+            hold_s += self._rng.uniform(0.0, self._home.spread_s)
+        if not hold_s:
+            return self._offer()
         self.state = Holding(request.reason)
-        return [Later(now + HOLD_S, HoldDue())]
+        return [Later(now + hold_s, HoldDue())]
 
-    def _on_home_changed(self, home: HomeRelayChanged) -> list[Effect]:
+    def _on_home_changed(self, home: HomeRelayChanged, now: float) -> list[Effect]:
         """Take note of our home relay; the guard hears of it too, and asks anew for what is owed still."""
         self._home = home
         if home.url is None:
+            self._together_until = now + TOGETHER_S
             return []
         self.state = Listening()
         return [Cancel(HoldDue)]

@@ -75,6 +75,7 @@ def make_peer(
             listen_port=listen_port,
             version=version,
             home=home,
+            rng=rng,
         ),
         addresses.relay_worker.actor: RelayWorker(
             settings.peer,

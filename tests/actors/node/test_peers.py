@@ -1,6 +1,7 @@
 from random import Random
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -310,6 +311,10 @@ def test_of_many_peers_some_at_a_time_are_told_of_an_event() -> None:
     while StartPeersDue in bench.timers:
         bench.advance(1.0)
         bench.tell(*NOTHING)
+    bench.tags()
+    bench.tell(HOME)
+    [told] = bench.mail(peer_addresses(keys[500]).offer_listener)
+    assert told == msgspec.structs.replace(HOME, spread_s=1000 / OFFERS_PER_S)  # what this has them offer is spread too
     bench.tags()
     bench.tell(OutsideEvent(kind="network_changed"))
     assert len([tag for tag in bench.tags() if tag == "OutsideEvent"]) == 2 * TOLD_AT_ONCE  # watcher and guard

@@ -1,3 +1,5 @@
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,8 +35,9 @@ AWAY = HomeRelayChanged(url=None, server_ip=None)
 SEND = SendOffer(peer=BOB, reason="started")
 
 
-def listening(home: HomeRelayChanged = AT_HOME) -> Bench:
-    return Bench(OfferListener(BOB, TO, first_offer_id=1, listen_port=51820, version="0.1.0", home=home))
+def listening(home: HomeRelayChanged = AT_HOME, seed: int = 1) -> Bench:
+    rng = Random(seed)
+    return Bench(OfferListener(BOB, TO, first_offer_id=1, listen_port=51820, version="0.1.0", home=home, rng=rng))
 
 
 def machine(bench: Bench) -> OfferListener:
@@ -256,6 +259,31 @@ def test_but_not_for_long() -> None:
     bench.advance(HOLD_S)
     [post] = posts(bench)
     assert post.description.relay_url is None
+
+
+def test_many_peers_that_lose_the_relay_at_once_share_the_time() -> None:
+    times = []
+    for seed in range(200):
+        bench = listening(seed=seed)
+        bench.tell(HomeRelayChanged(url=None, server_ip=None, spread_s=2.0), SEND)
+        while not posts(bench):
+            bench.advance(0.1)
+        times.append(bench.now - 1000.0)
+    assert HOLD_S <= min(times) < HOLD_S + 0.4
+    assert HOLD_S + 1.6 < max(times) <= HOLD_S + 2.1
+    assert max(times.count(at) for at in times) < 30
+
+
+def test_also_where_it_is_back_before_they_offer_but_not_later() -> None:
+    bench = listening()
+    bench.tell(HomeRelayChanged(url=None, server_ip=None, spread_s=2.0))
+    bench.advance(0.2)
+    bench.tell(HomeRelayChanged(url=HOME, server_ip=None, spread_s=2.0), SEND)
+    assert posts(bench) == []
+    bench.advance(2.0)
+    assert len(posts(bench)) == 1
+    bench.tell(SEND)
+    assert len(posts(bench)) == 1
 
 
 def test_an_answer_never_waits() -> None:

@@ -30,11 +30,16 @@ from transport.signal.messages import PostDescription
 HOME_UP = HomeRelayChanged(url=HOME, server_ip=None)
 
 
+def offer_listener() -> OfferListener:
+    rng = Random(1)
+    return OfferListener(BOB, TO, first_offer_id=1, listen_port=0, version="0.1.0", home=HOME_UP, rng=rng)
+
+
 class Pair:
     """Both machines, and a relay end that does as it is told when the story lets it."""
 
     def __init__(self, *, controller: bool) -> None:
-        self.offer_listener = OfferListener(BOB, TO, first_offer_id=1, listen_port=0, version="0.1.0", home=HOME_UP)
+        self.offer_listener = offer_listener()
         self.relay_worker = RelayWorker(
             BOB, TO, controller=controller, first_generation=1, home_url=HOME, rng=Random(1)
         )
@@ -198,7 +203,7 @@ def test_without_evidence_nothing_is_ever_closed(steps: list[str]) -> None:  # r
 
 def test_offers_that_keep_coming_do_not_prolong_an_opening_that_nobody_answers() -> None:
     world = World()
-    listener = OfferListener(BOB, TO, first_offer_id=1, listen_port=0, version="0.1.0", home=HOME_UP)
+    listener = offer_listener()
     worker = RelayWorker(BOB, TO, controller=False, first_generation=1, home_url=HOME, rng=Random(1))
     world.add({TO.offer_listener: listener, TO.relay_worker: worker})
     begun, number = world.now, 0
