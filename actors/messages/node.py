@@ -117,9 +117,14 @@ class LinkRetryDue(msgspec.Struct, frozen=True, kw_only=True, tag="link_retry_du
     """RELAYS: time to look which servers to dial, which openings have waited too long, what has idled out."""
 
 
+class ChangeHome(msgspec.Struct, frozen=True, kw_only=True, tag="change_home"):
+    """STATUS to RELAYS: nobody is proven, and nothing comes over our home: try another server (recovery R11)."""
+
+
 RelaysInbox = (
     OpenRelayed
     | CloseRelayed
+    | ChangeHome
     | LinkRetryDue
     | KnownPeers
     | packet.LinkOpened

@@ -82,6 +82,7 @@ RULES: dict[MessageType, Rule] = {
     # relays
     node.OpenRelayed: KEEP,
     node.CloseRelayed: KEEP,
+    node.ChangeHome: NEWEST,
     node.LinkRetryDue: KEEP,
     packet.OpenLink: KEEP,
     packet.CloseLink: KEEP,

@@ -9,12 +9,12 @@
 
 Home is the first of the configured servers that accepts us; while there is none, all of them are dialled, each with its
 own backoff, so that one server's trouble stops no work on another (recovery R5); a home that was lost is tried alone
-for a moment, since a pair that meets there needs no offers to meet there again.  A relayed connection is opened on the
-server that its relay worker names, and closed there; while that has no link yet, the opening waits, bounded.
+for a moment, since a pair that meets there needs no offers to meet there again.  One that carries nothing is left when
+STATUS says so (home_ladder.py).  A relayed connection is opened on the server that its relay worker names, and closed
+there; while that has no link yet, the opening waits, bounded.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, assert_never
 
@@ -22,6 +22,7 @@ from actors.addresses import PACKET, PEERS, RELAY_LINKS, STATUS, peer_addresses
 from actors.effects import Cancel, Effect, Later
 from actors.messages import packet
 from actors.messages.node import (
+    ChangeHome,
     CloseRelayed,
     HomeRelayChanged,
     KnownPeers,
@@ -33,6 +34,7 @@ from actors.messages.node import (
 from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
+from actors.node.home_states import Homed, Homeless, Starting
 from actors.node.relay_server import (
     DIAL_S,
     FIRST_RETRY_S,
@@ -50,28 +52,8 @@ SNAPSHOT_S = 1.0  # that a packet process may take to tell which links it has
 OTHERS_RETRY_S = 1.5  # that the home server which was lost is tried alone
 OPENING_S = 30.0  # that a relayed connection waits for its server's link
 UNUSED_S = 60.0  # after which a foreign link is closed (relay spec 6.7)
+AVOIDED_S = 30.0  # that the others have to take the place of a home which carried nothing
 MAX_HOME_DIALS = 7  # at once (relay spec 6.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Starting:
-    """The packet process is asked which links there are already; LinkRetryDue bounds it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Homeless:
-    """No configured server has accepted us."""
-
-    lost: str | None  # the home we had, as dialled
-    others_at: float  # until then it alone is tried
-
-
-@dataclass(frozen=True, slots=True)
-class Homed:
-    """Offers name this server."""
-
-    server: str  # as dialled
-    url: str  # as it names itself
 
 
 class Relays:
@@ -94,6 +76,7 @@ class Relays:
         self._known: frozenset[PublicKey] | None = None  # None: PEERS has not told yet
         self._where: dict[PublicKey, Server] = {}  # each peer's one opening or connection
         self._told: RelaysStatus | None = None
+        self._home_changes = 0  # because nothing came over the home
         self.state: Starting | Homeless | Homed = Starting()
 
     def start(self, now: float) -> list[Effect]:
@@ -117,6 +100,8 @@ class Relays:
                 effects = self._on_known_peers(message, now)
             case ProcessRestarted():
                 effects = self._on_packet_restarted(message.incarnation, now) if message.process == PACKET else []
+            case ChangeHome():
+                effects = self._on_change_home(now)
             case LinkRetryDue():
                 effects = []
                 if isinstance(self.state, Starting):
@@ -126,6 +111,11 @@ class Relays:
         if isinstance(self.state, Starting):
             return effects
         return [*effects, *self._review(now), *self._tell_status()]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often a home was left because nothing came over it."""
+        return {"home_changes": self._home_changes}
 
     # --- relayed connections ---
 
@@ -254,6 +244,18 @@ class Relays:
             return []
         self.state = Homeless(server.url, others_at)
         return [PEERS.send(HomeRelayChanged(url=None, server_ip=None))]
+
+    def _on_change_home(self, now: float) -> list[Effect]:
+        """Have another configured server be home, if one accepts us."""
+        if not isinstance(self.state, Homed) or len(self._urls) == 1:
+            return []
+        home = self._servers.by_url[self.state.server]
+        assert isinstance(home.link, Up)
+        close = RELAY_LINKS.send(packet.CloseLink(link=home.link.link))
+        self._forget_connections(home)  # their workers hear of it from the packet process
+        home.lost("nothing came over it from any peer", now + AVOIDED_S, now)
+        self._home_changes += 1
+        return [close, *self._lose_home(home, now)]
 
     def _on_packet_restarted(self, incarnation: int, now: float) -> list[Effect]:
         if incarnation == self._packet:  # it is the same one, and mail to or from it went missing
@@ -386,11 +388,8 @@ class Relays:
         return [PEERS.send(HomeRelayChanged(url=server.instance_url, server_ip=server.link.server_ip))]
 
     def _tell_trouble(self, server: Server, peers: Iterable[PublicKey]) -> list[Effect]:
-        why = server.trouble()
-        return [
-            peer_addresses(peer, self._controls).conn.send(PathHindered(peer=peer, by="server", reason=why))
-            for peer in peers
-        ]
+        told = [PathHindered(peer=peer, by="server", reason=server.trouble()) for peer in peers]
+        return [peer_addresses(each.peer, self._controls).conn.send(each) for each in told]
 
     def _tell_status(self) -> list[Effect]:
         status = self._servers.status(self.state.server if isinstance(self.state, Homed) else None)

@@ -1,6 +1,8 @@
 """Keeps the newest word of every part of the control side, and has it written each second.
 
 Reporting --SnapshotDue--> Reporting
+
+It alone hears of all peers, so it tells RELAYS when none of them is proven for too long (home_ladder.py).
 """
 
 from dataclasses import dataclass
@@ -8,11 +10,12 @@ from typing import ClassVar, assert_never
 
 import msgspec
 
-from actors.addresses import process_actor
+from actors.addresses import RELAYS, process_actor
 from actors.effects import Effect, Later
-from actors.messages.node import PeerForgotten, SnapshotDue, StatusInbox
+from actors.messages.node import ChangeHome, PeerForgotten, SnapshotDue, StatusInbox
 from actors.messages.process import SaveSnapshot
 from actors.messages.status import ControlStatus, PeerStatus, RelaysStatus, SignalStatus
+from actors.node.home_ladder import HomeLadder
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0
@@ -35,6 +38,8 @@ class Status:
         self._peers: dict[PublicKey, PeerStatus] = {}
         self._signal: SignalStatus | None = None
         self._relays: RelaysStatus | None = None
+        self._home_url: str | None = None  # of the relay that is home and connected
+        self._home_ladder = HomeLadder()
         self._document = b""
         self.state = Reporting(stale=True)
 
@@ -47,12 +52,16 @@ class Status:
         match message:
             case PeerStatus():
                 self._peers[message.peer] = message
+                self._home_ladder.learn(message, self._home_url, now)
             case SignalStatus():
                 self._signal = message
             case RelaysStatus():
                 self._relays = message
+                homes = (link.url for link in message.links if link.role == "home" and link.state == "connected")
+                self._home_url = next(homes, None)
             case PeerForgotten():
                 self._peers.pop(message.peer, None)
+                self._home_ladder.forget(message.peer)
             case SnapshotDue():
                 return self._on_snapshot_due(now)
             case _:
@@ -66,4 +75,6 @@ class Status:
             peers = tuple(self._peers.values())
             self._document = msgspec.json.encode(ControlStatus(peers=peers, signal=self._signal, relays=self._relays))
             self.state = Reporting(stale=False)
-        return [self._process.send(SaveSnapshot(document=self._document)), Later(now + SNAPSHOT_S, SnapshotDue())]
+        saved = self._process.send(SaveSnapshot(document=self._document))
+        change = [RELAYS.send(ChangeHome())] if self._home_ladder.climb(now) else []
+        return [saved, *change, Later(now + SNAPSHOT_S, SnapshotDue())]

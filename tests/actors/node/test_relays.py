@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import CONTROL_0, PACKET, PEERS, RELAY_LINKS, STATUS, peer_addresses
-from actors.messages.node import CloseRelayed, HomeRelayChanged, KnownPeers, LinkRetryDue, OpenRelayed, OutsideEvent
+from actors.messages.node import (
+    CloseRelayed,
+    HomeRelayChanged,
+    KnownPeers,
+    LinkRetryDue,
+    OpenRelayed,
+    OutsideEvent,
+)
 from actors.messages.packet import (
     CloseLink,
     CloseOnLink,
@@ -24,8 +31,9 @@ from actors.messages.packet import (
 from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
+from actors.node.home_states import Homed, Homeless, Starting
 from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Up
-from actors.node.relays import OPENING_S, OTHERS_RETRY_S, SNAPSHOT_S, UNUSED_S, Homed, Homeless, Relays, Starting
+from actors.node.relays import OPENING_S, OTHERS_RETRY_S, SNAPSHOT_S, UNUSED_S, Relays
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench
 

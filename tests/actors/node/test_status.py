@@ -1,9 +1,10 @@
 import msgspec
 
-from actors.addresses import CONTROL_0, process_actor
-from actors.messages.node import PeerForgotten
+from actors.addresses import CONTROL_0, RELAYS, process_actor
+from actors.messages.node import ChangeHome, PeerForgotten
 from actors.messages.process import SaveSnapshot
-from actors.messages.status import ControlStatus, PeerStatus, RelaysStatus, SignalStatus
+from actors.messages.status import ControlStatus, PeerStatus, RelayLinkStatus, RelaysStatus, SignalStatus
+from actors.node.home_ladder import FIRST_S
 from actors.node.status import SNAPSHOT_S, Status
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench
@@ -60,3 +61,14 @@ def test_with_a_thousand_peers_a_document_is_encoded_only_when_something_changed
     bench.advance(SNAPSHOT_S)
     [third] = bench.mail(WRITER)
     assert third.document != second.document
+
+
+def test_relays_hears_when_nothing_comes_over_the_home_from_anybody() -> None:  # recovery R11
+    bench = Bench(Status(CONTROL_0))
+    home = RelayLinkStatus(url="rel://home.test:80", role="home", state="connected")
+    met = PeerStatus(peer=KEYS[0], name="bob", state="connecting", path="relayed", relay_url=home.url)
+    bench.tell(RelaysStatus(links=(home,)), met)
+    bench.advance(FIRST_S - SNAPSHOT_S)
+    assert bench.mail(RELAYS) == []
+    bench.advance(2 * SNAPSHOT_S)
+    assert bench.mail(RELAYS) == [ChangeHome()]
