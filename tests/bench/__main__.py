@@ -5,7 +5,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import agent, commands, datapath, direct, direct_peers, mail, quic, relay, relay_quic, simulator, world
+from tests.bench import (
+    agent,
+    commands,
+    datapath,
+    direct,
+    direct_peers,
+    mail,
+    quic,
+    relay,
+    relay_quic,
+    scale,
+    simulator,
+    world,
+)
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "up": lambda: agent.up(agent.RUNS),
@@ -16,6 +29,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "direct_cut": direct.direct_cut,
     "direct_peers": direct_peers.measure,
     "commands": commands.measure,
+    "scale": scale.measure,
     "mail": mail.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,

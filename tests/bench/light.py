@@ -3,15 +3,17 @@
 python -m tests.bench.light PLAN      (a JSON file: tests/bench/direct_peers.py writes it; ends with its standard input)
 
 What the agent at the other end sees is what whole agents would send: offers, checks, echoes, keepalives, probes.
+Each line of standard input is a JSON object and a wish, answered by a line (`Crowd.answer`).
 """
 
 import asyncio
+import gc
 import json
 import os
 import random
+import resource
 import sys
 from collections import deque
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ import msgspec
 
 from actors.addresses import CONTROL_0, ICE_AGENTS, PEERS, RELAY_LINKS, RELAYS, SIGNAL, SIGNAL_LINK, TUNNELS
 from actors.effects import Address, Cancel, Effect, Later, Send, Starting
+from actors.messages.node import HomeRelayChanged
+from actors.messages.peer import PathReady
 from actors.messages.process import PeersConfigured, PeerSettings, StartPeer, StopPeer
 from actors.node.peers import Peers
 from actors.node.relays import Relays
@@ -32,14 +36,17 @@ from actors.peer.wiring import make_peer
 from actors.runtime import clock
 from actors.runtime.carrier import Carrier
 from actors.runtime.ice_driver import IceDriver
+from actors.runtime.loops import COLLECT
 from actors.runtime.relay_dialer import RelayDialer
 from config.keys import PublicKey, Secret, encode_key
 from config.schema import RelayCredentials
+from tests.bench.pinger import NoTun, PingTun
 from transport.drivers.websocket import dial
 from transport.ice import agents
 from transport.ice.candidates import AddressRules
 from transport.ice.interfaces import InterfaceRules
 from transport.signal.client import SignalClient
+from transport.signal.messages import OfferReceived
 from transport.signal.sealing import Sealer
 from wg.drivers.udp import UdpDriver, open_udp
 from wg.noise import LocalStatic
@@ -48,20 +55,6 @@ from wg.packet_path import PacketPath
 CONTROLS = (CONTROL_0,)
 NO_INTERFACE = "none"  # its name would be left out of what is gathered
 MTU = 1280
-
-
-class NoTun:
-    """Stands in for the TUN device of a host that sends nothing."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0)
-        self.drops: dict[str, int] = {}
-
-    def read(self) -> list[bytes]:
-        return []
-
-    def write(self, packets: Iterable[bytes]) -> None:
-        pass
 
 
 class Actors:
@@ -116,6 +109,11 @@ class Actors:
         self._working = False
         self.settled()
 
+    def _cancel_all(self) -> None:
+        self._mail.clear()
+        for handle in self._timers.values():
+            handle.cancel()
+
     def _cancel(self, actor: Address[Any], timer: type) -> None:
         handle = self._timers.pop((actor, timer), None)
         if handle is not None:
@@ -125,28 +123,36 @@ class Actors:
 class LightAgent(Actors):
     """One agent."""
 
-    def __init__(self, private_key: bytes, remote: PublicKey, plan: dict[str, Any]) -> None:
+    def __init__(self, private_key: bytes, remote: PublicKey, plan: dict[str, Any], pinging: str = "") -> None:
+        """`pinging` is our address in the tunnel, from which the remote is pinged; empty: it is not."""
         super().__init__()
+        self.heard_at: list[float] = []  # the remote, over a new path or by a new handshake
+        self.offered_at: list[float] = []  # by the remote
+        self.homed_at: list[float] = []  # at the relay server
+        self.tun: NoTun = NoTun()
+        if pinging:
+            self.tun = PingTun(pinging, plan["remote_address"], plan["ping_every_s"], self._send)
         self._key = PublicKey(encode_key(LocalStatic(private_key).public))
         sockets = open_udp(0)
         self._port: int = sockets[0].getsockname()[1]
         self._remote, self._plan = remote, plan
-        self._move_in(private_key, [UdpDriver(one) for one in sockets])
+        self._udp = [UdpDriver(one) for one in sockets]
+        self._move_in(private_key, self._udp)
 
     def _move_in(self, private_key: bytes, udp: list[UdpDriver]) -> None:
         rng, rules = random.SystemRandom(), AddressRules()
         path = PacketPath(private_key, mtu=MTU, timestamp=_timestamps(), entropy=os.urandom, rng=rng)
-        tunnels = Tunnels(path, CONTROLS)
+        self._tunnels = tunnels = Tunnels(path, CONTROLS)
         credentials = RelayCredentials(secret=Secret(self._plan["relay_secret"].encode()))
         self._links = links = RelayLinks(self._key, credentials, CONTROLS, clock.unix_now)
         core = agents.IceAgents(port=self._port, rules=rules, entropy=os.urandom, rng=rng)
         self._ice_agents = ice_agents = IceAgents(
-            core, rules, InterfaceRules(NO_INTERFACE, rules, ()), CONTROLS, own_networks=[], enabled=True
+            core, rules, InterfaceRules(NO_INTERFACE, rules, ()), CONTROLS, own_networks=[], enabled=self._plan["ice"]
         )
         self._carrier = Carrier(
             self.loop,
             tunnels,
-            NoTun(),  # type: ignore[arg-type]
+            self.tun,  # type: ignore[arg-type]
             udp,
             deliver=self.perform,
             gone=sys.exit,
@@ -196,8 +202,31 @@ class LightAgent(Actors):
             PeersConfigured(peers=(PeerSettings(peer=self._remote, name="remote", allowed_ips=(prefix,)),)),
         )
 
+    async def end(self) -> None:
+        """Go as a process does that is killed: nobody is told, sockets close."""
+        self._run.cancel()
+        self._carrier.close()
+        self._ice.close()
+        self._dialer.close()
+        self._cancel_all()
+        self.tun.close()
+        for driver in self._udp:
+            driver.close()
+        await asyncio.gather(self._run, return_exceptions=True)
+
+    def _send(self, packets: list[bytes]) -> None:
+        self.perform(self._tunnels.receive_tun(packets, clock.now()))
+        self._carrier.settle_soon()
+
     def handle(self, to: Address[Any], message: msgspec.Struct) -> None:
         """Work on mail; the process actor's part is done here."""
+        match message:
+            case PathReady():
+                self.heard_at.append(clock.now())
+            case HomeRelayChanged(url=str()) if to == PEERS:
+                self.homed_at.append(clock.now())
+            case OfferReceived() if to == SIGNAL:
+                self.offered_at.append(clock.now())
         match message:
             case StartPeer():
                 made = make_peer(
@@ -208,7 +237,7 @@ class LightAgent(Actors):
                     entropy=os.urandom,
                     first_generation=int(clock.unix_now() * 1000),
                     listen_port=self._port,
-                    ice=True,
+                    ice=self._plan["ice"],
                 )
                 addresses: dict[Address[Any], Any] = {Address(actor, CONTROL_0): one for actor, one in made.items()}
                 self.machines |= addresses
@@ -238,15 +267,63 @@ def _timestamps() -> Any:
     return stamp
 
 
+class Crowd:
+    """The agents of a plan."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._agents: dict[int, LightAgent] = {}
+
+    async def begin(self) -> None:
+        """Start one after the other."""
+        for index in range(len(self._plan["private_keys"])):
+            self._start(index)
+            await asyncio.sleep(self._plan["apart_s"])
+
+    async def answer(self, wish: dict[str, Any]) -> Any:
+        """Do what is wished for, and return what came of it."""
+        match wish:
+            case {"do": "end", "index": index}:
+                await self._agents.pop(index).end()
+            case {"do": "start", "index": index}:
+                self._start(index)
+            case {"do": "ping", "on": on}:
+                for tun in self._pinging():
+                    tun.on = on
+            case {"do": "tell", "since": since}:
+                return {
+                    "heard_at": [[at for at in one.heard_at if at >= since] for one in self._agents.values()],
+                    "homed_at": [[at for at in one.homed_at if at >= since] for one in self._agents.values()],
+                    "offered_at": [[at for at in one.offered_at if at >= since] for one in self._agents.values()],
+                    "answered": [[answer for answer in tun.answered if answer[0] >= since] for tun in self._pinging()],
+                }
+        return {}
+
+    def _pinging(self) -> list[PingTun]:
+        return [one.tun for one in self._agents.values() if isinstance(one.tun, PingTun)]
+
+    def _start(self, index: int) -> None:
+        plan = self._plan
+        pinging = plan["addresses"][index] if index in plan["pinging"] else ""
+        agent = LightAgent(bytes.fromhex(plan["private_keys"][index]), plan["remote_key"], plan, pinging)
+        agent.start()
+        self._agents[index] = agent
+
+
 async def run(plan: dict[str, Any]) -> None:
     """Run the agents of a plan until standard input ends."""
-    made = [LightAgent(bytes.fromhex(key), plan["remote_key"], plan) for key in plan["private_keys"]]
-    for agent in made:
-        agent.start()
-        await asyncio.sleep(plan["apart_s"])
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(0, ended.set)
-    await ended.wait()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.set_threshold(*COLLECT)
+    crowd = Crowd(plan)
+    wishes = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(wishes), sys.stdin)
+    beginning = asyncio.create_task(crowd.begin())
+    while line := await wishes.readline():
+        await beginning
+        gc.freeze()  # what a process of its own would never look through
+        print(json.dumps(await crowd.answer(json.loads(line))), flush=True)
+    beginning.cancel()
 
 
 if __name__ == "__main__":
