@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PREFIX ?= $(VENV)
 STAMP := $(VENV)/.installed
 # What Debian provides: the demo's network tools, and the third parties' programs that the tests run against.
-APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn groff-base
+APT := iproute2 nftables iputils-ping iperf3 conntrack wireguard-go wireguard-tools supervisor systemd coturn groff-base chromium tmux
 
 .PHONY: help install apt man demo test lint unit bench simulate mutants fuzz lab nat-lab lock proto clean
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import structs
 
 from actors.cli.errors import CommandFailed, as_line
 from actors.cli.trace_record import MEGA, TapeFile
@@ -59,14 +60,14 @@ def merge(
 
 
 def _read(path: Path) -> tuple[Header, list[Record]]:
-    with opened(path) as (tape, _):
+    with opened(path) as (tape, names):
         records = [record for _, record in zip(range(MAX_RECORDS), tape, strict=False)]
         tell_missing(tape)
         if tape.header.nodes:
             raise CommandFailed(f"{path} joins two machines already")
         if not records:
             raise CommandFailed(f"{path}: there is no mail on it")
-        return tape.header, records
+        return structs.replace(tape.header, names=names), records
 
 
 def _words(count: int) -> str:

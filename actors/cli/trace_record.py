@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -24,13 +24,14 @@ from actors.cli.running import (
 from actors.cli.words import size
 from actors.trace.live import Taps, read_machines, read_rings
 from actors.trace.record import Record, encode_record
+from actors.trace.render import Names
 from actors.trace.select import newest
-from actors.trace.tape import Header, Lost, encode_header, encode_note
-from config.keys import PublicKey
+from actors.trace.tape import Header, Lost, MoreNames, encode_header, encode_note
 
 WAIT_S = 0.25
 SUBSCRIBED_S = 0.5  # after which every tap knows that somebody listens
 MEGA = 1_000_000
+LOOK_S = 0.5  # from one look for peers that are new to the next
 MACHINES_LIMIT_S = 1.0  # for one peer's; a process that hangs would hold the tape up
 STARTED = frozenset({"peer_started", "process_ready"})  # machines are others from then on
 
@@ -79,9 +80,10 @@ class TapeFile:
 class Recorder:
     """Keeps what the taps show, and how the peers' machines stand wherever that is not known from the mail."""
 
-    def __init__(self, agent: Agent, tape: TapeFile, taps: Taps, peers: Sequence[PublicKey], began_at: float) -> None:
+    def __init__(self, agent: Agent, tape: TapeFile, taps: Taps, names: Names, began_at: float) -> None:
         self._agent, self._tape, self._taps, self._began_at = agent, tape, taps, began_at
-        self._peers = peers
+        self._names = names  # of the peers, as the tape has them
+        self._look_at = began_at + SUBSCRIBED_S
         self._lost = 0
         self._looked_at = began_at
         self._files = tape.files
@@ -95,8 +97,12 @@ class Recorder:
             self._tape.keep(encode_note(Lost(since=self._looked_at, at=now, count=self._taps.lost - self._lost)))
             self._lost, self._stale = self._taps.lost, True
         self._looked_at = now
-        if (self._stale and now > self._began_at + SUBSCRIBED_S) or self._files != self._tape.files:
-            self._note_machines()
+        if now < self._look_at and self._files == self._tape.files:
+            return
+        self._look_at = now + LOOK_S
+        names = names_of(self._agent.snapshots()[0])
+        if names and (self._stale or names != self._names or self._files != self._tape.files):
+            self._note(names)
 
     def rest(self) -> None:
         """Keep what is held."""
@@ -112,9 +118,11 @@ class Recorder:
         self._stale |= any(one.tag in STARTED and one.kind == "delivered" for one in came)
         self._tape.write(came)
 
-    def _note_machines(self) -> None:
-        self._stale, self._files = False, self._tape.files
-        for peer in self._peers:
+    def _note(self, names: Names) -> None:
+        """Keep who the peers are, and how their machines stand."""
+        self._stale, self._names, self._files = False, names, self._tape.files
+        self._tape.keep(encode_note(MoreNames(names=dict(names))))
+        for peer in sorted(names):
             for item in read_machines(self._agent.directory, peer, MACHINES_LIMIT_S):
                 self._tape.keep(item)
             self._keep(0.0)
@@ -158,7 +166,7 @@ def record(
             if since_s is not None:
                 past = read_rings(agent.directory, now - since_s, RING_LIMIT_S)
                 tape.write(newest((one for ring in past.rings for one in ring.records if one.at < now), None))
-            recorder = Recorder(agent, tape, taps, sorted(names), now)
+            recorder = Recorder(agent, tape, taps, names, now)
             while agent.supervisor_pid() is not None and (limit_s is None or boot_now() < now + limit_s):
                 recorder.step()
             recorder.rest()

@@ -41,8 +41,8 @@ def replay(
     with opened(file) as (tape, names):
         if tape.header.nodes:
             raise CommandFailed(f"{file} joins two machines; replay the tape of one of them", code=WRONG_USE)
-        keys = peers_of(names, peer)
         records = list(tape)
+        keys = peers_of(names, peer)
         tell_missing(tape)
         try:
             found = replayed(records, tape.notes)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,11 @@ from actors.cli.errors import WRONG_USE, CommandFailed, as_line
 from actors.cli.reading import RING_LIMIT_S, Printer, known, parse_id, seconds_of
 from actors.cli.report import find_peer, names_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
+from actors.cli.words import size
 from actors.messages.overflow import TYPE_OF
 from actors.trace.live import read_rings
+from actors.trace.page import page
+from actors.trace.record import Record
 from actors.trace.render import Names
 from actors.trace.select import Caused, Selection, newest, tag_of
 from actors.trace.sequence import as_mermaid, as_text
@@ -24,6 +27,8 @@ from config.keys import PublicKey
 WAIT_S = 0.25
 MEGA = 1_000_000
 MAX_DRAWN = 500
+MAX_TAGS = 12
+MAX_ON_A_PAGE = 5000
 
 PeerOption = Annotated[str | None, typer.Option("--peer", metavar="NAME|KEY", help="Only mail about this peer.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="TYPES", help="Only these messages; with commas.")]
@@ -49,6 +54,7 @@ def show(
     Example: homing trace show fault.tape --peer laptop
     """
     with opened(file) as (tape, names):
+        every = list(tape)
         wanted = Selection(
             peers=peers_of(names, peer),
             types=_types(types),
@@ -58,13 +64,13 @@ def show(
             heartbeat=everything or bool(types or actor),
         )
         caused = None if cause is None else Caused(parse_id("--cause", cause))
-        records = [one for one in tape if (caused is None or caused.admits(one)) and wanted.admits(one)]
+        records = [one for one in every if (caused is None or caused.admits(one)) and wanted.admits(one)]
         printer = Printer(names, json_output, tape.header.wall_offset_s)
         for one in newest(records, count):
             printer.show(one)
         tell_missing(tape)
     if not printer.lines:
-        raise CommandFailed("nothing on the tape matched")
+        raise CommandFailed(f"nothing on the tape matched{there_is(every)}")
 
 
 def sequence(
@@ -75,13 +81,22 @@ def sequence(
     types: TypeOption = None,
     cause: CauseOption = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="For Mermaid, instead of as text.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PAGE", help="As a page to share, into this new file.")
+    ] = None,
     node: NodeOption = None,
     run_directory: RunDirectoryOption = RUN_DIRECTORY,
 ) -> None:
     """Draw mail as a sequence diagram: of a tape, or of what the agent's processes remember (--since).
 
+    A page (--html) is one file that needs no network: it zooms, filters, and shows a message's fields on a click.
+
+    \b
     Example: homing trace sequence --since 60s --peer laptop --mermaid
+    Example: homing trace sequence fault.tape --html fault.html
     """
+    if mermaid and html is not None:
+        raise CommandFailed("--mermaid and --html are two kinds of diagram; give one of them", code=WRONG_USE)
     if (file is None) == (since is None):
         raise CommandFailed("give a tape, or --since TIME for the running agent", code=WRONG_USE)
     if file is not None:
@@ -99,23 +114,37 @@ def sequence(
     ordered = newest(records, None)
     drawn = [one for one in ordered if (caused is None or caused.admits(one)) and wanted.admits(one)]
     if not drawn:
-        raise CommandFailed(f"nothing matched among {len(records)} records")
-    if len(drawn) > MAX_DRAWN:
-        print(as_line(f"drawn are the last {MAX_DRAWN} of {len(drawn)}; --peer or --type narrow it"), file=sys.stderr)
-    last = drawn[-MAX_DRAWN:]
+        raise CommandFailed(f"nothing matched{there_is(records)}")
+    most = MAX_DRAWN if html is None else MAX_ON_A_PAGE
+    if len(drawn) > most:
+        print(as_line(f"drawn are the last {most} of {len(drawn)}; --peer or --type narrow it"), file=sys.stderr)
+    last = drawn[-most:]
+    if html is not None:
+        _write_page(html, page(last, names, wall_offset_s, f"{len(last)} messages of {file.name if file else 'the running agent'}"))
+        return
     for text in as_mermaid(last, names) if mermaid else as_text(last, names, wall_offset_s):
         print(text)
 
 
+def _write_page(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            path.chmod(0o600)  # whose addresses are in it may decide who sees it
+            file.write(text)
+    except FileExistsError:
+        raise CommandFailed(f"{path} exists and is left as it is; choose another name") from None
+    print(f"a page of {size(len(text.encode()))} in {path}")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Tape, Names]]:
-    """Open a tape, and say whose names its peers have.  Raises CommandFailed."""
+    """Open a tape; its peers' names are whole when it has been read.  Raises CommandFailed."""
     with path.open("rb") as file:
         try:
             tape = Tape(file)
         except NotATape as error:
             raise CommandFailed(f"{path}: {error}") from None
-        yield tape, tape.header.names
+        yield tape, tape.names
 
 
 def tell_missing(tape: Tape) -> None:
@@ -124,6 +153,15 @@ def tell_missing(tape: Tape) -> None:
         print(as_line(f"left out {tape.unreadable} items that this version cannot read"), file=sys.stderr)
     if tape.cut:
         print(as_line("the tape ends within a record; what is whole is shown"), file=sys.stderr)
+
+
+def there_is(records: Sequence[Record]) -> str:
+    """Return what there was, for a filter that let none of it through."""
+    if not records:
+        return ": there is no mail at all"
+    tags = sorted({record.tag for record in records} - {""})
+    more = ", ..." if len(tags) > MAX_TAGS else ""
+    return f" among {len(records)} records; their types are: {', '.join(tags[:MAX_TAGS])}{more}"
 
 
 def peers_of(names: Names, wanted: str | None) -> frozenset[PublicKey]:

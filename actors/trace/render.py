@@ -58,7 +58,7 @@ def as_json(record: Record, wall_offset_s: float) -> str:
         "from": record.sender,
         "to": record.to,
         "type": record.tag,
-        "fields": {name: _plain(value) for name, value in fields_of(record).items()},
+        "fields": {name: plain(value) for name, value in fields_of(record).items()},
         "before": record.before,
         "after": record.after,
         "reason": record.reason,
@@ -168,13 +168,14 @@ def _is_secret(value: object) -> bool:
     return isinstance(value, bytes) and value.startswith(MARK)
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """Return a field's value as JSON has it: bytes as hex, a secret as its placeholder."""
     if isinstance(value, bytes):
         return _bytes(value) if _is_secret(value) else value.hex()
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list):
-        return _plain(value[0]) if len(value) == 1 and _is_secret(value[0]) else [_plain(part) for part in value]
+        return plain(value[0]) if len(value) == 1 and _is_secret(value[0]) else [plain(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

@@ -5,6 +5,7 @@
     item      an array: a record (record.py: fields by place, new ones at the end); a map: anything else, named by its
               "item", and left out by a version that does not know it.  This one knows:
                 "machines"   how machines stood at a time (freeze.py), from where `replay` begins
+                "names"      of peers that are known only now
                 "lost"       that mail is missing before a time, since the reader was too slow
 
 It may end anywhere: what is whole is read, and the rest is told.  Secrets were redacted before there was a record.
@@ -24,7 +25,7 @@ MARK = "homing"
 VERSION = 1
 MAX_ITEM_LEN = 1 << 20  # bytes; a record holds 4 KiB of body at the most
 MAX_NOTES = 100_000
-NOTES = frozenset({"machines", "lost"})
+NOTES = frozenset({"machines", "lost", "names"})
 
 _BROKEN = (ValueError, TypeError, RecursionError, msgpack.UnpackException, UnicodeDecodeError)
 
@@ -59,7 +60,13 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag_field="item", tag="los
     count: int
 
 
-Note = Machines | Lost
+class MoreNames(msgspec.Struct, frozen=True, kw_only=True, tag_field="item", tag="names"):
+    """Peers that were not known when the tape began."""
+
+    names: dict[PublicKey, str]
+
+
+Note = Machines | Lost | MoreNames
 
 
 class NotATape(RemoteProtocolError):
@@ -99,6 +106,7 @@ class Tape:
             self.header = msgspec.convert(first, Header)
         except msgspec.ValidationError as error:
             raise NotATape(f"its header cannot be read: {error}") from None
+        self.names: dict[PublicKey, str] = dict(self.header.names)  # of the peers; whole when the tape has been read
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records, in the order in which they were kept."""
@@ -127,5 +135,7 @@ class Tape:
             note: Note = msgspec.convert(item, Note)
         except msgspec.ValidationError:
             self.unreadable += 1
-        else:
-            self.notes.append(note)
+            return
+        self.notes.append(note)
+        if isinstance(note, MoreNames):
+            self.names.update(note.names)

@@ -20,7 +20,8 @@ from actors.runtime.post_office import PostOffice
 from actors.trace.draws import Draws
 from actors.trace.record import Record
 from actors.trace.replay import NothingToReplay, Replayed, replay
-from actors.trace.tape import Lost, Machines, Note
+from actors.trace.tape import Lost, Machines, Note, Tape
+from tests.actors.trace.take_tape import TAPE
 from tests.config.samples import BOB, CAROL
 from transport.signal.messages import Description, HomingFields, OfferReceived
 from wg.reports import HandshakeCompleted, PathHeard
@@ -29,6 +30,7 @@ ME = CAROL
 TO = peer_addresses(BOB, (CONTROL_0,))
 GROUP = f"peer/{BOB}"
 RELAY = "rel://relay.test:1"
+ROLES = ("conn", "guard", "offer_listener", "relay_worker", "ice_worker", "wg_watcher")
 
 
 class Stage:
@@ -205,9 +207,41 @@ def test_machines_made_anew_end_it_until_the_next_state(stage: Stage) -> None:
     assert result_of(found, "conn").handled > 5
 
 
+# --- a tape from two real agents ---
+
+
+def stored() -> tuple[list[Record], list[Note]]:
+    with TAPE.open("rb") as file:
+        tape = Tape(file)
+        return list(tape), tape.notes
+
+
+def test_a_tape_from_real_agents_is_answered_as_it_was() -> None:
+    found = replay(*stored())
+    assert [(one.actor, one.first, one.ended) for one in found if one.first or one.ended] == []
+    assert {one.actor.rpartition("/")[2] for one in found} == set(ROLES)
+    assert all(one.handled > 2 for one in found), found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_machine_that_is_changed_shows_on_it(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    (changed,) = [one for one in make_machines().values() if type(one).__module__.endswith(f".{role}")]
+    real = type(changed).handle
+
+    def doubled(self: Any, message: Any, now: float) -> list[Effect]:
+        return [each for each in real(self, message, now) for _ in range(2)]
+
+    monkeypatch.setattr(type(changed), "handle", doubled)
+    differing = {one.actor.rpartition("/")[2] for one in replay(*stored()) if one.first}
+    assert differing == {role}
+
+
+def make_machines() -> dict[str, Any]:
+    start = StartPeer(settings=PeerSettings(peer=BOB, name="bob", allowed_ips=()))
+    made = make_peer(start, ME, (CONTROL_0,), rng=Draws(b""), entropy=bytes, first_generation=1)
+    return dict(made)
+
+
 def test_a_tape_without_states_is_refused() -> None:
     with pytest.raises(NothingToReplay, match="tells of no machine's state"):
         replay([], [])
-
-
-ROLES = ("conn", "guard", "offer_listener", "relay_worker", "ice_worker", "wg_watcher")
