@@ -194,6 +194,7 @@ SUMMARIES = {
     "up": "Run an agent in the foreground.",
     "down": "Stop the running agent.",
     "status": "Show how every peer is reached, and why not better.",
+    "top": "Watch peers, traffic, mailboxes and mail on one screen.",
     "why": "Explain how a peer stands, what broke, and what recovered it.",
     "ping": "Send echoes through the tunnel, and say which path carried each.",
     "reset": "Recover one peer by hand.",

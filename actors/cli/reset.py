@@ -12,6 +12,7 @@ from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, bo
 from actors.cli.words import InvalidDuration, duration, parse_duration_s
 from actors.messages.process import ResetPeer
 from actors.trace.record import Record
+from config.keys import PublicKey
 
 TAKEN_S = 2.0  # for its actors to take the mail
 TAKEN, REFUSED = "delivered", "dead_letter"
@@ -42,12 +43,7 @@ def run(
     running_pid(agent)
     known = one_peer(report_of(agent).peers, peer)
     with CommandMail(agent, "reset", watch=f"peer/{known.public_key}/conn") as mail:
-        began_at = boot_now()
-        story = mail.post(mail.actors_of(known.public_key).conn, ResetPeer(peer=known.public_key))
-        taken = mail.caused(story, wait_s=TAKEN_S, until=lambda record: record.tag == "reset_peer")
-        _check(known.name, taken)
-        proven = mail.heard(lambda record: _proves(record, began_at), wait_s=wait_s, until=lambda _: True)
-    took_s = proven[0].at - began_at if proven else None
+        took_s = reset_peer(mail, known.public_key, known.name, wait_s)
     if json_output:
         told = {"peer": known.name, "public_key": known.public_key, "reset": True, "proven_after_s": took_s}
         print(msgspec.json.encode(told).decode())
@@ -58,6 +54,18 @@ def run(
     if wait_s and took_s is None:
         why = f"no path proven within {duration(wait_s)}; see: homing why {known.name}"
         raise CommandFailed(f"{known.name} was reset, and {why}")
+
+
+def reset_peer(mail: CommandMail, peer: PublicKey, name: str, wait_s: float) -> float | None:
+    """Reset a peer; return after how long a path was proven again, None: not within `wait_s`.
+
+    `mail` watches the peer's Conn.  Raises CommandFailed when its actors do not take it.
+    """
+    began_at = boot_now()
+    story = mail.post(mail.actors_of(peer).conn, ResetPeer(peer=peer))
+    _check(name, mail.caused(story, wait_s=TAKEN_S, until=lambda record: record.tag == "reset_peer"))
+    proven = mail.heard(lambda record: _proves(record, began_at), wait_s=wait_s, until=lambda _: True)
+    return proven[0].at - began_at if proven else None
 
 
 def _check(name: str, taken: list[Record]) -> None:

@@ -120,7 +120,10 @@ def sequence(
         print(as_line(f"drawn are the last {most} of {len(drawn)}; --peer or --type narrow it"), file=sys.stderr)
     last = drawn[-most:]
     if html is not None:
-        _write_page(html, page(last, names, wall_offset_s, f"{len(last)} messages of {file.name if file else 'the running agent'}"))
+        _write_page(
+            html,
+            page(last, names, wall_offset_s, f"{len(last)} messages of {file.name if file else 'the running agent'}"),
+        )
         return
     for text in as_mermaid(last, names) if mermaid else as_text(last, names, wall_offset_s):
         print(text)
