@@ -9,6 +9,8 @@ A story runs on the bare machine (`Bench`) or on the real pykka shell round it w
             bench.tell(RelayLost(peer=BOB))
             bench.advance(FIRST_RETRY_S)
             assert bench.mail(OFFERS) == [SendOffer(peer=BOB)]
+
+Where a test fails, its report shows the mail as a sequence diagram (picture.py).
 """
 
 import tempfile
@@ -25,6 +27,7 @@ from actors.messages.envelope import Envelope
 from actors.runtime.post_office import PostOffice
 from actors.runtime.shell import Shell, Story, types_of
 from actors.trace.record import FLAG_EXTERNAL, FLAG_TIMER
+from tests.kit.picture import Picture
 
 NAME = "bench"
 
@@ -36,6 +39,7 @@ class Bench:
         self.machine, self.now = machine, now
         self.outbox: list[Send] = []
         self.timers: dict[type[msgspec.Struct], Later] = {}
+        self._picture = Picture(machine)
         self._set_up()
 
     @property
@@ -47,7 +51,11 @@ class Bench:
         """Have the machine handle these messages now, and the timers that are due after each."""
         for message in messages:
             assert type(message) in types_of(self.machine), f"{type(message).__name__} is not in the machine's inbox"
-            self._deliver(over_the_wire(message))
+            told, before = over_the_wire(message), len(self.outbox)
+            try:
+                self._deliver(told)
+            finally:
+                self._picture.handled(told, self.now, self.outbox[before:], timer=False)
             self.advance(0.0)
 
     def advance(self, seconds: float) -> None:
@@ -55,7 +63,11 @@ class Bench:
         end = self.now + seconds
         while (timer := self._next_timer()) is not None and timer.at <= end:
             self.now = max(self.now, timer.at)
-            self._fire(timer)
+            before = len(self.outbox)
+            try:
+                self._fire(timer)
+            finally:
+                self._picture.handled(timer.message, self.now, self.outbox[before:], timer=True)
         self.now = end
 
     def mail(self, to: Address[Any]) -> list[Any]:
