@@ -17,6 +17,7 @@ from tests.bench import (
     relay_quic,
     scale,
     simulator,
+    trace,
     world,
 )
 
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "commands": commands.measure,
     "scale": scale.measure,
     "mail": mail.measure,
+    "trace": trace.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,
     "quic": quic.measure,

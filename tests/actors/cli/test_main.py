@@ -21,7 +21,7 @@ def test_without_arguments_it_says_what_there_is(capsys: pytest.CaptureFixture[s
 
 BELOW = (
     *(("key", name) for name in ("new", "public")),
-    *(("trace", name) for name in ("why", "queues", "record", "show", "sequence")),
+    *(("trace", name) for name in ("why", "queues", "record", "show", "sequence", "merge", "replay")),
 )
 
 

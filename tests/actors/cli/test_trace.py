@@ -53,10 +53,12 @@ class TracedAgent(FakeAgent):
         socket.bind(ipc(self.directory / ring_name(PROCESS, 7)))
 
         def answer() -> None:
+            assert socket.poll(20_000), "nobody asked"
             since = decode_wanted(socket.recv()).since
             held = tuple(one for one in records if one.at >= since)
             socket.send(encode_ring(Ring(PROCESS, 7, overwritten, held)))
             if machines is not None:
+                assert socket.poll(20_000), "nobody asked for machines"
                 assert decode_wanted(socket.recv()).machines
                 socket.send(encode_ring(Ring(PROCESS, 7, 0, (), machines)))
 
@@ -331,6 +333,25 @@ def test_a_process_that_hangs_is_named(agent: TracedAgent, capsys: pytest.Captur
 
 def test_no_past_at_all(agent: TracedAgent, capsys: pytest.CaptureFixture[str]) -> None:
     assert failure(capsys, "trace", "--since", "60s") == "nothing matched: there was no mail at all"
+
+
+def test_two_may_watch_at_once(agent: TracedAgent) -> None:
+    with spawn("trace", "--count", "2", "--json") as first, spawn("trace", "--peer", "bob", "--json") as second:
+        try:
+            agent.wait_for_reader()
+            shown: list[str] = []
+            for number in range(1, SUBSCRIBED_TRIES):  # until the second one listens too
+                agent.tell(mail(number))
+                agent.tap.socket.poll(20)
+                if first.poll() is not None:
+                    break
+            shown += line_of(second.stdout), line_of(second.stdout)
+            out, error = first.communicate(timeout=30)
+        finally:
+            first.kill()
+            second.kill()
+    assert (first.returncode, error, len(out.splitlines())) == (0, "", 2)
+    assert all(json.loads(line)["type"] == "relayed_opened" for line in shown)
 
 
 # --- what cannot be ---

@@ -233,6 +233,33 @@ def test_the_ring_answers_readers_with_what_they_want() -> None:
         assert ask_ring(place, b"\xc1 nonsense").records == ()
 
 
+def test_two_watch_at_once_and_one_that_stops_reading_is_not_noticed() -> None:
+    with town() as place:
+        office, collector = place.office(), Collector()
+        office.add("collector", collector)
+        first, second = Reader(place), Reader(place, b"coll")
+        place.until(lambda: watched(office) and len(office.tap.publisher.prefixes()) == 2)
+        office.post(here("collector"), Note(number=1))
+        place.until(lambda: len(first.records()) == 1 and len(second.records()) == 1)
+        for number in range(2, 40):
+            office.post(here("collector"), Note(number=number))
+            place.settle()
+            place.until(lambda: len(second.records()) == len(collector.heard))
+        assert len(collector.heard) == 39
+        for reader in (first, second):
+            reader.close()
+
+
+def test_machines_that_have_no_plain_form_are_left_out() -> None:
+    with town() as place:
+        office = place.office()
+        for actor in ("collector", "peer/bob/collector"):
+            office.add(actor, Collector())
+        for prefix in ("", "collector", "peer/bob/", "peer/carol/"):
+            answer = ask_ring(place, encode_wanted(RingWanted(actor=prefix, machines=True)))
+            assert (answer.records, answer.machines) == ((), b"")
+
+
 def test_the_rings_memory_is_fixed() -> None:
     with town() as place:
         office = place.office(ring_len=100)

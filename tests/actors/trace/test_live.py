@@ -132,6 +132,7 @@ class Rings:
         self.socket.bind(ipc(directory / ring_name("packet", 7)))
 
     def answer(self, data: bytes) -> None:
+        assert self.socket.poll(10_000), "nobody asked"
         self.asked.append(decode_wanted(self.socket.recv()).since)
         self.socket.send(data)
 
