@@ -297,7 +297,7 @@ class RelayClient:
             return
         if now > self._tick_at + LATE_S:
             self._probe.hurry(now)  # the health checks of a sleep are not read yet, or were never sent
-        elif not self._health_checked:
+        elif not self._health_checked and not self._probe.lossy:  # else it waits behind what is repeated
             self._end(f"half-open: no health check of the relay server within {HEALTH_TICK_S:g} s")
         self._health_checked = False
         self._tick_at = now + HEALTH_TICK_S

@@ -105,6 +105,11 @@ class LinkProbe:
             return self._ask_alone(now)
         return self._judge(signs, self._loss, now)
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the link lost packets lately."""
+        return self._loss is not None and self._loss.lossy
+
     def silence_s(self, now: float) -> float:
         """Return for how long nothing was heard."""
         return now - self._heard_at

@@ -1,5 +1,7 @@
 """A client of a relay server, in virtual time; the server is what the test says."""
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,7 @@ from transport.relay.frames import (
     UnsubscribePeerState,
     peer_id,
 )
+from transport.relay.signs import Signs
 
 ALICE, BOB, CAROL = peer_id("alice"), peer_id("bob"), peer_id("carol")
 URL = "rel://relay.example:80"
@@ -392,3 +395,15 @@ def test_whatever_a_server_says_the_client_goes_on_or_closes_once(
         assert closed == isinstance(end.client.state, Closed)
         due = end.client.next_timeout()
         assert due is None or due > end.now - 1e-9
+
+
+@pytest.mark.parametrize(("lost", "ends"), [(0, True), (20, False)])
+def test_a_health_check_may_be_late_on_a_link_that_loses_packets(lost: int, ends: bool) -> None:
+    looks = count()
+    client = RelayClient(ALICE, Secret(b"token"), 100.0, lambda: Signs(0.0, False, 100 * (n := next(looks)), lost * n))
+    client.receive_data(encode(AuthResponse(URL)), 100.0)
+    for second in range(101, 136):
+        client.send(BOB, [b"hello"], float(second))
+        client.handle_timeout(second + 0.1)
+        client.receive_data(encode(PeersOnline((BOB,))), second + 0.2)
+    assert isinstance(client.state, Closed) == ends
