@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.trace.record import Record, fields_of
+from tests.lab.blame import Blamed
 
 MANY, VERY_MANY = 20, 100  # runs that a median and a 99th percentile need
 
@@ -25,6 +26,7 @@ class Outcome:
     noticed_s: float | None  # None: nobody called a path doubtful
     disruptive: int
     error: str = ""
+    blamed: Blamed | None = None  # None: nobody was asked
 
     @property
     def recovered(self) -> bool:

@@ -7,11 +7,12 @@ from typing import Any, Self
 
 from actors.demo.traffic import boot_time
 from actors.trace.render import render
+from tests.lab.blame import Blamed
 from tests.lab.catalogue import Scenario
 from tests.lab.measure import MANY, Outcome, Spread, spread
 from tests.lab.stage import Stage
 
-HEADING = f"{'scenario':34} {'runs':>4} {'p50':>7} {'worst':>7} {'may be':>13} {'noticed':>8} {'closed':>6}"
+HEADING = f"{'scenario':34} {'runs':>4} {'p50':>7} {'worst':>7} {'may be':>13} {'noticed':>8} {'closed':>6}  why"
 HEARTBEAT = ("ping", "pong", "announce", "snapshot_due", "save_snapshot", "agent_due")
 
 
@@ -31,6 +32,7 @@ class Result:
     ok: bool
     shortened: str = ""
     seconds: tuple[float, ...] = ()  # of each run
+    why: tuple[Blamed, ...] = ()  # of each run whose ends were asked
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -40,8 +42,9 @@ class Result:
     def read(cls, text: str) -> Self:
         """Return what `as_json` told."""
         told = json.loads(text)
+        why = tuple(Blamed(one["judged"], tuple(one["causes"])) for one in told["why"])
         spreads = {name: Spread(**told.pop(name)) for name in ("outage_s", "noticed_s")}
-        return cls(**told | spreads | {name: tuple(told[name]) for name in ("may_be_s", "seconds")})
+        return cls(**told | spreads | {name: tuple(told[name]) for name in ("may_be_s", "seconds")} | {"why": why})
 
 
 def summary(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
@@ -63,6 +66,7 @@ def summary(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
         in_the_middle and all(scenario.allows(one) for one in outcomes),
         scenario.shortened,
         each,
+        tuple(one.blamed for one in outcomes if one.blamed is not None),
     )
 
 
@@ -72,7 +76,15 @@ def line(result: Result) -> str:
     mark = "" if result.ok else "  <-- " + _what(result)
     name = f"{result.scenario}/{result.variant}"
     figures = f"{_seconds(seconds.p50)} {_seconds(seconds.max)} {_may_be(result):>13} {_seconds(noticed.max):>8}"
-    return f"{name:34} {result.runs:4} {figures} {result.disruptive_actions:6}{mark}"
+    return f"{name:34} {result.runs:4} {figures} {result.disruptive_actions:6}{_why(result)}{mark}"
+
+
+def _why(result: Result) -> str:
+    """Return what `homing why` named, the worst judged of the runs."""
+    if not result.why:
+        return ""
+    worst = max(result.why, key=lambda one: ("right", "unknown", "wrong").index(one.judged))
+    return f"  {worst.judged} ({', '.join(worst.causes)})"
 
 
 def _what(result: Result) -> str:

@@ -1,12 +1,13 @@
 """The scenarios of recovery.md with real agents in network namespaces: what each fault costs, beside what it may cost.
 
-python -m tests.lab.scenarios [S1 S4/in-use ...] [--runs N] [--jobs N] [--json] [--story]
+python -m tests.lab.scenarios [S1 S4/in-use ...] [--runs N] [--jobs N] [--json] [--story] [--why]
 (make lab SCENARIO=S1 RUNS=20)
 
 Each scenario has namespaces of its own, in which its runs follow each other while the stage is found healthy again.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -17,9 +18,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 from actors.cli.demo import Stopped, stoppable
+from actors.cli.running import Agent
+from actors.cli.why import explanation_of
 from actors.demo.network import NetworkUnavailable
 from actors.demo.pair import PairFailed
 from actors.demo.traffic import boot_time
+from tests.lab.blame import ASK_AFTER_S, Blamed, judge, said
 from tests.lab.breaks import Broken
 from tests.lab.catalogue import Scenario, find
 from tests.lab.measure import Outcome, disruptions, noticed_at
@@ -34,18 +38,18 @@ UP_S = 40.0  # for the stage to be as the scenario begins
 AGAIN_S = 25.0  # for it to be so once more; later than that, a new one is quicker
 
 
-def run(scenario: Scenario, runs: int, *, told: bool = False) -> Result:
-    """Run a scenario so many times; with `told` print the mail of each run."""
+def run(scenario: Scenario, runs: int, *, told: bool = False, asked: bool = False) -> Result:
+    """Run a scenario so many times; with `told` print the mail of each run, with `asked` ask both ends why."""
     outcomes: list[Outcome] = []
     while len(outcomes) < runs:
-        for outcome in _on_one_stage(scenario, runs - len(outcomes), told=told):
+        for outcome in _on_one_stage(scenario, runs - len(outcomes), told=told, asked=asked):
             outcomes.append(outcome)
             if outcome.error:
                 print(f"{scenario.name}: {outcome.error}", file=sys.stderr, flush=True)
     return summary(scenario, outcomes)
 
 
-def _on_one_stage(scenario: Scenario, runs: int, *, told: bool) -> Iterator[Outcome]:
+def _on_one_stage(scenario: Scenario, runs: int, *, told: bool, asked: bool) -> Iterator[Outcome]:
     """Yield the outcomes of one stage: one at the least, all if it stays healthy."""
     try:
         with Stage(scenario.plan) as stage:
@@ -61,7 +65,7 @@ def _on_one_stage(scenario: Scenario, runs: int, *, told: bool) -> Iterator[Outc
                     raise PairFailed(f"not {scenario.start} within {UP_S:.0f} s\n{stage.logs()}")
                 stage.wait_crowd(CROWD_S)
                 time.sleep(scenario.settled_s)
-                outcome = _one_run(stage, scenario, told=told)
+                outcome = _one_run(stage, scenario, told=told, asked=asked)
                 yield outcome
                 if not (scenario.again and outcome.recovered):
                     return
@@ -73,7 +77,7 @@ def _is_ready(stage: Stage, scenario: Scenario, limit_s: float) -> bool:
     return scenario.start is None or stage.wait_proven(scenario.start, limit_s)
 
 
-def _one_run(stage: Stage, scenario: Scenario, *, told: bool) -> Outcome:
+def _one_run(stage: Stage, scenario: Scenario, *, told: bool, asked: bool) -> Outcome:
     if not _is_ready(stage, scenario, 0.0):
         return Outcome(None, None, 0, f"not {scenario.start} any more before the fault")
     begun_at, error, seconds = boot_time(), "", None
@@ -91,11 +95,23 @@ def _one_run(stage: Stage, scenario: Scenario, *, told: bool) -> Outcome:
         min(noticed) - broken.at if noticed else None,
         sum(len(disruptions(of_one, begun_at)) for of_one in records),
         error,
+        _blamed(stage, scenario, broken) if asked else None,
     )
     if told:
         print(story(stage, broken.at - 1.0, ended_at), flush=True)
     broken.mend()
     return outcome
+
+
+def _blamed(stage: Stage, scenario: Scenario, broken: Broken) -> Blamed:
+    """Ask `homing why` at both ends, when all that there is to know has come."""
+    over_at = broken.at if broken.back_at is None else broken.back_at
+    time.sleep(max(over_at + ASK_AFTER_S - boot_time(), 0.0))
+    found = {}
+    for end, other in itertools.permutations(stage.ends):
+        agent = Agent(end.name, stage.run_directory(end))
+        found[end.name] = said(explanation_of(agent, other.name, None, boot_time()), broken.at)
+    return judge(scenario.name, found)
 
 
 def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
@@ -142,17 +158,17 @@ def _noticed_unfelt(stage: Stage, scenario: Scenario, broken: Broken) -> float:
 # --- many ---
 
 
-def run_all(scenarios: Sequence[Scenario], runs: int, jobs: int, *, told: bool) -> Iterator[Result]:
+def run_all(scenarios: Sequence[Scenario], runs: int, jobs: int, *, told: bool, asked: bool) -> Iterator[Result]:
     """Yield the result of each scenario as it is done; more than one at a time have a process each."""
     if jobs == 1 or len(scenarios) == 1:
         for scenario in scenarios:
-            yield run(scenario, runs, told=told)
+            yield run(scenario, runs, told=told, asked=asked)
         return
     workers: list[subprocess.Popen[str]] = []
 
     def work(scenario: Scenario) -> Result:
         how = ("--runs", str(runs), "--settled", str(scenario.settled_s), "--json")
-        arguments = ("-m", "tests.lab.scenarios", scenario.name, *how)
+        arguments = ("-m", "tests.lab.scenarios", scenario.name, *how, *(["--why"] if asked else []))
         worker = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
         workers.append(worker)
         out, _ = worker.communicate()
@@ -181,6 +197,7 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
     parser.add_argument("--settled", type=float, help="seconds before each fault, instead of 10 or what is needed")
     parser.add_argument("--story", action="store_true", help="print the mail of each run; with --jobs 1")
+    parser.add_argument("--why", action="store_true", help="ask `homing why` after each run, some 20 s later")
     options = parser.parse_args()
     try:
         scenarios = find(options.names)
@@ -193,7 +210,7 @@ def main() -> int:
         print(HEADING, flush=True)
     try:
         with stoppable() as tidying:
-            for result in run_all(scenarios, options.runs, options.jobs, told=options.story):
+            for result in run_all(scenarios, options.runs, options.jobs, told=options.story, asked=options.why):
                 results.append(result)
                 if not options.markdown:
                     print(json.dumps(result.as_json()) if options.json else line(result), flush=True)

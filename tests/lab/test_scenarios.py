@@ -16,6 +16,7 @@ from actors.messages.packet import CloseIceAgent, IcePairProven
 from actors.messages.peer import PathDoubtful, RelayReady
 from actors.trace.record import Kind, Record
 from config.keys import PublicKey
+from tests.lab.blame import Blamed
 from tests.lab.catalogue import Scenario, find, scenarios
 from tests.lab.measure import Outcome, Spread, disruptions, noticed_at, spread
 from tests.lab.results import Result, line, markdown, summary
@@ -116,9 +117,12 @@ def test_an_unknown_scenario_is_refused_with_the_names_that_would_do() -> None:
 
 
 def test_a_result_is_the_same_after_it_was_written_and_read() -> None:
-    result = summary(one(), [Outcome(3.0, 1.0, 2), Outcome(None, None, 0, "no packets")])
+    blamed = Blamed("right", ("relay_link_half_open", "unknown"))
+    result = summary(one(), [Outcome(3.0, 1.0, 2, blamed=blamed), Outcome(None, None, 0, "no packets")])
     assert Result.read(json.dumps(result.as_json())) == result
     told = result.as_json()
+    assert told["why"] == ({"judged": "right", "causes": ("relay_link_half_open", "unknown")},)
+    assert line(result).endswith("right (relay_link_half_open, unknown)  <-- 1 of 2 not recovered")
     assert (told["scenario"], told["runs"], told["recovered"], told["disruptive_actions"]) == ("S4", 2, 1, 2)
     assert told["outage_s"] == {"runs": 1, "p50": 3.0, "p99": None, "max": 3.0}
 

@@ -189,6 +189,7 @@ class Acts:
 
         def wakes() -> None:
             self._plug(fault.agent)
+            self._sim.wires.woke(fault.agent)
             agent.wake()
 
         return sleeps, wakes

@@ -23,11 +23,12 @@ from tests.simulator.wires import Stream
 from transport.ice import agents
 from transport.ice.candidates import AddressRules
 from transport.ice.interfaces import InterfaceAddress, InterfaceRules
+from transport.relay.signs import no_signs
 from wg.datagrams import Endpoint, UdpBatch
 from wg.ecn import NOT_ECT
 from wg.packet_path import PacketPath
 from wg.paths import PathKind
-from wg.reports import PathHeard
+from wg.reports import PathHeard, PathSilent
 
 if TYPE_CHECKING:
     from tests.simulator.agent import Agent
@@ -183,12 +184,12 @@ class PacketSide:
             self._arm("links", self.links.next_timeout())
         self._arm("tunnels", self.tunnels.next_timeout())
         if effects:
-            self._heard_directly(effects, now)
+            self._tell_ice(effects, now)
             self._do(TUNNELS, effects)
         if output.stun:
             self._work_ice(self.ice.receive(output.stun, now), now)
 
-    def _heard_directly(self, effects: Iterable[Effect], now: float) -> None:
+    def _tell_ice(self, effects: Iterable[Effect], now: float) -> None:
         for effect in effects:
             match effect:
                 case Send(message=PathHeard(peer=peer, path="direct")):
@@ -196,6 +197,8 @@ class PacketSide:
                     if endpoint is not None:
                         self.ice.path_heard(peer, endpoint, now)
                         self._work_ice([], now)
+                case Send(message=PathSilent()) if self._sim.topology.hints:
+                    self._work_ice(self.ice.doubted(now), now)
                 case _:
                     pass
 
@@ -246,10 +249,12 @@ class PacketSide:
             self._refused(link, "connection refused")
             return
 
+        signs = stream.signs if self._sim.topology.hints else no_signs
+
         def connected() -> None:
             self._streams[link] = stream
             now = self._agenda.now
-            self._work_links(self.links.connected(link, "192.0.2.1", now), now)
+            self._work_links(self.links.connected(link, "192.0.2.1", now, signs=signs), now)
             if link not in self.links.urls():
                 stream.close("closed by the client", by_server=False)  # nobody wants it any more
 

@@ -47,6 +47,7 @@ class Topology:
     ice: bool = True
     latency_s: float = 0.015  # one way
     per_second: float = 50.0  # packets from each agent to each other
+    hints: bool = False  # what TCP hears, STUN when packets are missing; without them the rules have more to do
 
 
 class Record(NamedTuple):

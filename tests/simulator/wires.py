@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from tests.kit.agenda import Agenda
 from tests.kit.net import Conditions
+from transport.relay.signs import Signs
 
 FIRST_RETRY_S = 0.2  # TCP's least retransmission timeout on Linux; doubles
 LONGEST_RETRY_S = 120.0
@@ -45,6 +46,9 @@ class _Way:
     def __init__(self) -> None:
         self.last_at = 0.0
         self.held: deque[Any] = deque()
+        self.sent = 0
+        self.came = 0
+        self.repeated = 0
 
 
 class Stream:
@@ -59,6 +63,19 @@ class Stream:
         self._ends = {True: served_by, False: client}
         self._ways = {True: _Way(), False: _Way()}
         self._shut: set[bool] = set()  # ends that have closed: True is the server's
+        self.heard_at = wires.agenda.now  # by the client's TCP, acknowledgements included
+
+    def signs(self) -> Signs | None:
+        """Return what the client's kernel sees of the server."""
+        if self.over:
+            return None
+        out, back = self._ways[True], self._ways[False]
+        return Signs(
+            heard_s=self._wires.agenda.now - self.heard_at,
+            waiting=out.came < out.sent,
+            segments=out.sent + back.came,
+            troubled=out.repeated + back.repeated,
+        )
 
     @property
     def full(self) -> bool:
@@ -70,7 +87,10 @@ class Stream:
         if self.over or (not to_server) in self._shut:
             return
         wires, way = self._wires, self._ways[to_server]
-        at = max(wires.agenda.now + wires.delay_s(), way.last_at)
+        delay_s = wires.delay_s()
+        way.sent += 1
+        way.repeated += delay_s >= FIRST_RETRY_S
+        at = max(wires.agenda.now + delay_s, way.last_at)
         way.last_at = at
         wires.agenda.at(at, lambda: self._arrive(item, to_server))
 
@@ -107,12 +127,15 @@ class Stream:
             if False not in self._shut:
                 self._ends[False].lost(self, "connection reset by peer")
         elif not self._passes():
+            way.repeated += 1
             self._retry_in(min(2 * waited_s, LONGEST_RETRY_S), to_server)
         else:
             while way.held and not self.over:
                 self._deliver(way.held.popleft(), to_server)
 
     def _deliver(self, item: Any, to_server: bool) -> None:
+        self._ways[to_server].came += 1
+        self.heard_at = self._wires.agenda.now  # an acknowledgement is taken to need no time
         if isinstance(item, _Fin):
             self.over = True
             if to_server not in self._shut:
@@ -173,6 +196,12 @@ class Wires:
         made = Stream(self, host, server, client, served_by)
         self._streams.append(made)
         return made
+
+    def woke(self, host: str) -> None:
+        """A host slept, and its kernel's clock of connections stood still."""
+        for stream in self._streams:
+            if stream.host == host:
+                stream.heard_at = self.agenda.now
 
     def sever(self, hosts: set[str], *, lax: bool) -> None:
         """Have the NAT before these hosts forget their connections."""
