@@ -51,8 +51,8 @@ unit: install  ## only the tests in virtual time: no processes, no namespaces
 bench: install  ## measure the figures of the README
 	$(BIN)/python -m tests.bench
 
-lab: install  ## the faults of docs/recovery.md between real agents in namespaces: SCENARIO=S1 RUNS=20 JOBS=2 JSON=1 MARKDOWN=1
-	$(BIN)/python -m tests.lab.scenarios $(SCENARIO) $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json) $(if $(MARKDOWN),--markdown)
+lab: install  ## the faults of docs/recovery.md between real agents in namespaces: SCENARIO=S1 RUNS=20 JOBS=2 JSON=1 MARKDOWN=1 WHY=1
+	$(BIN)/python -m tests.lab.scenarios $(SCENARIO) $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json) $(if $(MARKDOWN),--markdown) $(if $(WHY),--why)
 
 nat-lab: install  ## two agents behind every pair of NAT kinds: path reached, times, expected path (some minutes)
 	$(BIN)/python -m tests.lab.matrix

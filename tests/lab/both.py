@@ -109,10 +109,11 @@ EITHER = frozenset(
         "relay_turn_done", "ice_turn_done",
     }
 )  # fmt: skip
-"""The mail of an exchange of offers, which either end may begin, by jitter, and in which the two may cross."""
+"""The mail of an exchange of offers: either end may begin it, the two may cross, or a path is proven before."""
 ENDED = frozenset({"ice_agent_ended", "local_ice_changed", "ice_lost", "path_hindered", "ice_pair_doubtful"})
 """How an ICE session ends at an end: by itself, unless the other end's offer replaces it before."""
-FIRST = "either end may be the first"
+FIRST = "the other end may be the first"
+OFFERED = "jitter decides who offers, and whether before the path is back"
 EDGE_S = 1.5  # before the end of the watch: what follows may come too late to be seen
 LATE = "at the end of what is watched"
 
@@ -161,7 +162,9 @@ def reason(row: Row, rows: Sequence[Row], watch_s: float) -> str:
         return BY_DESIGN[row.kind.tag]
     if row.at_s > watch_s - EDGE_S:
         return LATE
-    if row.kind.tag not in EITHER | ENDED:
+    if row.kind.tag in EITHER:
+        return OFFERED
+    if row.kind.tag not in ENDED:
         return ""
     mirrored = (one for one in rows if one.kind[1:] == row.kind[1:] and one.kind.end != row.kind.end)
     there = any(one.simulated_s is not None if row.simulated_s is None else one.lab_s is not None for one in mirrored)

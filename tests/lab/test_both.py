@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.both import FIRST, LATE, TWINS, Kind, aligned, reason, told, unexplained
+from tests.lab.both import FIRST, LATE, OFFERED, TWINS, Kind, aligned, reason, told, unexplained
 from tests.lab.catalogue import find
 
 WATCH_S = 8.0
@@ -36,11 +36,15 @@ def test_the_order_of_two_ends_is_left_to_them() -> None:
     assert unexplained(aligned({one: 1.0, other: 3.0}, {one: 3.0, other: 1.0}), WATCH_S) == []
 
 
-def test_either_end_may_offer_first_but_one_must() -> None:
-    ours, theirs = kind("send_offer", "alice", "offer_listener"), kind("send_offer", "bob", "offer_listener")
-    rows = aligned({ours: 1.0}, {theirs: 1.0})
+def test_offers_are_left_to_jitter() -> None:
+    rows = aligned({kind("send_offer", "alice"): 1.0}, {})
+    assert reason(rows[0], rows, WATCH_S) == OFFERED
+
+
+def test_an_ice_session_may_end_at_either_end_first_but_it_must_at_one() -> None:
+    rows = aligned({kind("ice_lost", "alice"): 1.0}, {kind("ice_lost", "bob"): 1.0})
     assert [reason(row, rows, WATCH_S) for row in rows] == [FIRST, FIRST]
-    alone = aligned({ours: 1.0}, {})
+    alone = aligned({kind("ice_lost", "alice"): 1.0}, {})
     assert reason(alone[0], alone, WATCH_S) == ""
 
 

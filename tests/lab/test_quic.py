@@ -47,7 +47,7 @@ def test_a_path_that_shrinks_leaves_the_link_to_websocket_and_status_says_why() 
         pair.wait_carried(["quic", "quic"])
         fault_at = boot_time()
         Drop(pair.hub, LARGE_UDP)
-        # Lost until the link is another; what is in use notices, what is idle looks every 10 s.
+        # Lost until the link is another; what is in use notices, what is idle looks every 15 s.
         pings = ("ping", "-q", "-c", "200", "-i", "0.01", "-W", "1", "-s", "1252", pair.bob.address)
         pair.alice.host.spawn(*pings)
         pair.wait_carried(["ws", "ws"])
