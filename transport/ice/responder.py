@@ -21,7 +21,7 @@ from transport.ice.stun import (
 from wg.cookie import TokenBucket
 from wg.datagrams import Endpoint
 
-# An agent asks a few times when its network changes and every 10 s at rest; a source may be a NAT before hundreds.
+# An agent asks a few times when its network changes and every 20 s at rest; a source may be a NAT before hundreds.
 SOURCE_PER_S: Final = 100.0
 SOURCE_BURST: Final = 200.0
 TOTAL_PER_S: Final = 5000.0  # about a tenth of a core

@@ -31,14 +31,15 @@ def test_a_dead_pair_is_noticed(in_use: bool, seed: int) -> None:
     ends.use(in_use)
     ends.run_for(3.0)
     since = cut(ends)
-    ends.run_for(15.0)
+    ends.run_for(25.0)
     rest_s = 1.2 * (OURS.check_every_s if in_use else OURS.check_idle_s)
+    dead_s = OURS.dead_after_s if in_use else OURS.dead_idle_s
     for end in ends.ends.values():
         [(doubtful_at, _)] = end.all(PairDoubtful)
         [(ended_at, event)] = end.all(AgentEnded)
         assert doubtful_at - since <= rest_s + OURS.answer_wait_s + RTT_S + 0.01
         # What was under way when the wire was cut still counts as a sign of life.
-        assert ended_at - since <= rest_s + OURS.dead_after_s + OURS.recheck_s + 2 * RTT_S
+        assert ended_at - since <= rest_s + dead_s + OURS.recheck_s + 2 * RTT_S
         assert isinstance(event, AgentEnded)
         assert event.was_connected
         assert event.tried
@@ -123,12 +124,13 @@ def test_when_a_pair_dies_one_that_lives_takes_its_place(in_use: bool, seed: int
     [before] = families(ends)
     since = ends.net.now
     ends.net.blocked = lambda sender, receiver, source: (":" in source.ip) == before
-    ends.run_for(15.0)
+    ends.run_for(25.0)
     assert families(ends) == {not before}
     assert [end.all(AgentEnded) for end in ends.ends.values()] == [[], []]
     rest_s = 1.2 * (OURS.check_every_s if in_use else OURS.check_idle_s)
+    dead_s = OURS.dead_after_s if in_use else OURS.dead_idle_s
     for end in ends.ends.values():
-        assert end.all(PairSelected)[-1][0] - since <= rest_s + OURS.dead_after_s + OURS.recheck_s + 2 * RTT_S
+        assert end.all(PairSelected)[-1][0] - since <= rest_s + dead_s + OURS.recheck_s + 2 * RTT_S
 
 
 def test_a_foreign_peer_follows_to_no_other_pair_so_its_end_is_the_end() -> None:
