@@ -7,9 +7,9 @@ The numbers between ours, and why:
   at the other end, short enough for doubt within 1.5 s.  Doubt costs little between ours (packets go over both paths).
 - Doubtful, it is checked every 0.2 s, and dead after 2 s: ten checks.  With one datagram in five lost, all ten fail
   once in 27,000 doubts, and the remote's own checks, which count as signs of life, must have been lost as well.
-- Idle, it is checked every 15 s, as often as RFC 8445 section 11 keeps a pair alive: 200 idle peers cost 13 checks and
-  13 answers a second.  Nothing waits for the end of a dead one, and no packet is a sign of life: it is dead after 4 s,
-  twenty checks, and so at 22 s at the latest, before consent expires (30 s, RFC 7675 section 5.1).
+- Idle, it is checked every 20 s: 200 idle peers cost 10 checks and 10 answers a second, and WireGuard's keepalives keep
+  the NATs' mappings.  Nothing waits for the end of a dead one, and no packet is a sign of life: it is dead after 4 s,
+  twenty checks, and so at 28 s at the latest, before consent expires (30 s, RFC 7675 section 5.1).
 
 Towards foreign peers: they give a pair up 6 s after they last heard STUN on it, so nothing is gained by waiting longer,
 and nothing is lost by their rule of a check every 2 s (signal spec 5.7).
@@ -66,7 +66,7 @@ OURS: Final = Timing(
     nomination_wait_s={"host": 0.0, "srflx": 0.0, "prflx": 0.0, "relay": 0.0},
     renominate=True,
     check_every_s=1.0,
-    check_idle_s=15.0,
+    check_idle_s=20.0,
     answer_wait_s=0.4,
     recheck_s=0.2,
     doubtful_after=1,

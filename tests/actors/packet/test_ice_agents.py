@@ -233,7 +233,7 @@ def test_the_snapshot_tells_doubt_and_ends_too() -> None:
     net.conditions.loss = 1.0
     found = []
     for seconds in (0.0, 12.0):
-        net.run_until(lambda: any(isinstance(each, IcePairDoubtful) for each in alice.mail), 20.0)
+        net.run_until(lambda: any(isinstance(each, IcePairDoubtful) for each in alice.mail), 25.0)
         net.run_for(seconds)
         alice.tell(IceAgentsSnapshotWanted())
         found += [(each.state, each.doubtful, bool(each.reason)) for each in alice.told(IceAgentsSnapshot)[0].agents]

@@ -31,7 +31,7 @@ def test_a_dead_pair_is_noticed(in_use: bool, seed: int) -> None:
     ends.use(in_use)
     ends.run_for(3.0)
     since = cut(ends)
-    ends.run_for(25.0)
+    ends.run_for(30.0)
     rest_s = 1.2 * (OURS.check_every_s if in_use else OURS.check_idle_s)
     dead_s = OURS.dead_after_s if in_use else OURS.dead_idle_s
     for end in ends.ends.values():
@@ -124,7 +124,7 @@ def test_when_a_pair_dies_one_that_lives_takes_its_place(in_use: bool, seed: int
     [before] = families(ends)
     since = ends.net.now
     ends.net.blocked = lambda sender, receiver, source: (":" in source.ip) == before
-    ends.run_for(25.0)
+    ends.run_for(30.0)
     assert families(ends) == {not before}
     assert [end.all(AgentEnded) for end in ends.ends.values()] == [[], []]
     rest_s = 1.2 * (OURS.check_every_s if in_use else OURS.check_idle_s)
