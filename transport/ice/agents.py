@@ -12,7 +12,7 @@ import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import count
 from math import inf
@@ -73,7 +73,9 @@ class IceAgents:
         """Datagrams and mail that no agent took, by reason; an agent counts its own."""
         self._past_drops: Counter[str] = Counter()  # of agents that were let go
         self._port, self._rules, self._entropy, self._rng = port, rules, entropy, rng
-        self._timings = {True: timing_ours, False: timing_foreign}
+        phase_s = rng.uniform(0.0, timing_ours.beat_s)
+        timings = {True: timing_ours, False: timing_foreign}
+        self._timings = {ours: replace(timing, beat_phase_s=phase_s) for ours, timing in timings.items()}
         self._pacer = Pacer(turn_s)
         self._strangers = Strangers()
         self._gatherer = Gatherer(rules, entropy, rng, self.drops)

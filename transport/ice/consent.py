@@ -56,7 +56,7 @@ class Consent:
         self.rtt_s = rtt_s  # smoothed; None: not measured
         self.answered_at = now
         self.heard_at = now  # last sign of life, answers included
-        self.state: Resting | Asking | Doubting | Dead = Resting(now + self._rest_s())
+        self.state: Resting | Asking | Doubting | Dead = Resting(self._next_at(now))
 
     @property
     def doubtful(self) -> bool:
@@ -73,14 +73,14 @@ class Consent:
         if in_use != self._in_use:
             self._in_use = in_use
             if isinstance(self.state, Resting):
-                self.state = Resting(max(now, self.answered_at + self._rest_s()))
+                self.state = Resting(max(now, self._next_at(self.answered_at)))
 
     def answered(self, rtt_s: float, now: float) -> None:
         """Take note of an answer to one of our checks."""
         self.rtt_s = rtt_s if self.rtt_s is None else self.rtt_s + RTT_GAIN * (rtt_s - self.rtt_s)
         self.answered_at = self.heard_at = now
         if not isinstance(self.state, Dead):
-            self.state = Resting(now + self._rest_s())
+            self.state = Resting(self._next_at(now))
 
     def heard(self, now: float) -> None:
         """Take note of a sign of life: a check of the remote's, or an authenticated WireGuard packet on this pair."""
@@ -121,9 +121,12 @@ class Consent:
             case _:
                 return []
 
-    def _rest_s(self) -> float:
-        wait_s = self._timing.check_every_s if self._in_use else self._timing.check_idle_s
-        return wait_s * self._rng.uniform(*JITTER)
+    def _next_at(self, since: float) -> float:
+        timing, jitter = self._timing, self._rng.uniform(*JITTER)
+        if self._in_use:
+            return since + timing.check_every_s * jitter
+        at = since + timing.check_idle_s * jitter
+        return at - (at - timing.beat_phase_s) % timing.beat_s
 
     def _patience_s(self) -> float:
         return self._timing.answer_wait_s + (self.rtt_s or 0.0)

@@ -45,6 +45,8 @@ class Timing:
     dead_idle_s: float  # the same, not in use
     deaf_after_s: float  # the same, though the remote's own checks arrive: it does not hear us
     checking_limit_s: float = 12.0  # without a selected pair: failed (signal spec 5.7)
+    beat_s: float = 0.5  # idle pairs are checked on a common beat: one wake-up of the process serves several
+    beat_phase_s: float = 0.0  # of this process, drawn: others' beats fall elsewhere
 
 
 FOREIGN: Final = Timing(

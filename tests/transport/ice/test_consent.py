@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -81,11 +82,19 @@ def test_a_stall_of_our_own_kills_nothing() -> None:
 
 def test_idle_pairs_are_checked_less_often_and_use_checks_them_at_once() -> None:
     consent = watch(in_use=False)
-    assert consent.next_timeout() >= 100.0 + 0.8 * OURS.check_idle_s
+    assert consent.next_timeout() >= 100.0 + 0.8 * OURS.check_idle_s - OURS.beat_s
     consent.set_in_use(True, 103.0)
     assert consent.next_timeout() == 103.0
     consent.set_in_use(False, 103.0)
     assert consent.next_timeout() > 103.0
+
+
+def test_idle_pairs_of_a_process_are_checked_on_one_beat_and_in_use_each_at_its_own_time() -> None:
+    timing = replace(OURS, beat_phase_s=0.2)
+    idle = [watch(timing, in_use=False, seed=seed).next_timeout() for seed in range(50)]
+    assert {round((at - 0.2) % timing.beat_s, 6) % timing.beat_s for at in idle} == {0.0}
+    assert len(set(idle)) > 5
+    assert len({watch(timing, seed=seed).next_timeout() for seed in range(50)}) == 50
 
 
 def test_a_hint_has_a_resting_pair_checked_and_disturbs_no_other() -> None:
