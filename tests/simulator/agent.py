@@ -253,8 +253,8 @@ class Agent:
     # --- mail ---
 
     def post(self, to: Address[Any], message: msgspec.Struct) -> None:
-        """Mail an actor from outside."""
-        if self.control is not None:
+        """Mail an actor from outside, unless the process is dead, or its machine sleeps."""
+        if self.control is not None and not self.asleep:
             self.world.post(to, message)
             self.run()
 

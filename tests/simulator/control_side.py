@@ -1,6 +1,7 @@
 """What a control process has besides its machines: the host of its own actor, and the signal client."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from config.keys import PublicKey
 from tests.simulator.servers import SignalHost
 from tests.simulator.wires import Stream, Wires
 from transport.signal.messages import SignalConnected, SignalDisconnected, SignalFact, SignalPost, SignalPostFailed
+from transport.signal.outbox import Outbox
 from transport.signal.timing import Backoff, Step, Timing, Watchdog
 
 SIGNAL_URL = "http://signal.test"
@@ -59,7 +61,7 @@ class ControlHost:
 
 
 class SignalClient:
-    """Keeps a stream to the signal server: the real one's timing, without gRPC and seals."""
+    """Keeps a stream to the signal server: the real one's outbox and timing, without gRPC and seals."""
 
     def __init__(
         self,
@@ -78,7 +80,8 @@ class SignalClient:
         self._stream: Stream | None = None
         self._registered_at: float | None = None
         self._watchdog = Watchdog(0.0, self._timing)
-        self._taken: set[int] = set()
+        self._outbox = Outbox()
+        self._under_way: dict[int, PublicKey] = {}  # number of a post -> to whom
         self._number = 0
         self._last: SignalFact | None = None
         self._known: frozenset[PublicKey] | None = None
@@ -99,10 +102,8 @@ class SignalClient:
             failed = SignalPostFailed(peer=post.peer, reason="the signal server is not connected")
             self._soon(lambda: [failed])
             return
-        self._number += 1
-        number = self._number
-        stream.send(("post", number, self._key, post), to_server=True)
-        self._soon(lambda: self._doubt(stream, number), self._timing.doubt_s)
+        self._outbox.put(post)
+        self._pump(stream)
 
     def know(self, peers: frozenset[PublicKey]) -> None:
         """Drop others' mail."""
@@ -174,20 +175,32 @@ class SignalClient:
                 self._last = SignalConnected(url=SIGNAL_URL)
                 return [self._last]
             case ("taken", number):
-                self._taken.add(number)
+                self._outbox.done(self._under_way.pop(number))
+                self._pump(stream)
             case ("mail", mail) if self._known is None or mail.peer in self._known:
                 return [mail]
         return []
 
+    def _pump(self, stream: Stream) -> None:
+        while (post := self._outbox.take()) is not None:
+            self._number += 1
+            number = self._number
+            self._under_way[number] = post.peer
+            stream.send(("post", number, self._key, post), to_server=True)
+            self._soon(partial(self._doubt, stream, number), self._timing.doubt_s)
+
     def _down(self, reason: str) -> list[SignalFact]:
         now = self._wires.agenda.now
+        unsent = [*self._under_way.values(), *(post.peer for post in self._outbox.clear())]
+        failed = [SignalPostFailed(peer=peer, reason="the signal link ended before this was sent") for peer in unsent]
+        self._under_way.clear()
         lived_s = 0.0 if self._registered_at is None else now - self._registered_at
         self._stream, self._registered_at = None, None
         displaced = reason.startswith("displaced")
         retry_s = self._backoff.after_displacement(now) if displaced else self._backoff.after_failure(lived_s)
         self._last = SignalDisconnected(url=SIGNAL_URL, reason=reason, retry_s=retry_s)
         self._wires.agenda.at(now + retry_s, lambda: self._enter(self._start_again))
-        return [self._last]
+        return [*failed, self._last]
 
     def _start_again(self) -> list[SignalFact]:
         self.start()
@@ -196,8 +209,7 @@ class SignalClient:
     # --- is it half-open? ---
 
     def _doubt(self, stream: Stream, number: int) -> list[SignalFact]:
-        if stream is not self._stream or number in self._taken:
-            self._taken.discard(number)
+        if stream is not self._stream or number not in self._under_way:
             return []
         return self._suspect(stream)
 

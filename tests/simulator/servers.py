@@ -26,6 +26,9 @@ from wg.datagrams import Endpoint
 
 SECRET = Secret(b"the secret of all relay servers here")
 WALL_S = 1_700_000_000.0  # at virtual time 0
+WINDOW = 128  # messages of half a KiB that an HTTP/2 stream holds for a receiver that reads nothing (64 KiB)
+KEEPALIVE_S = 20.0  # between the signal server's pings, as transport/signal/server.py sets it
+KEEPALIVE_TIMEOUT_S = 10.0  # for one to be answered
 
 
 class RelayHost:
@@ -130,13 +133,18 @@ class Mangling:
 
 
 class SignalHost:
-    """The signal server: whoever is registered gets mail."""
+    """The signal server: whoever is registered gets mail.
+
+    A receiver that reads nothing gets WINDOW messages at the most: the real server keeps what is over that for ten
+    seconds, one of each sender, and then ends the stream; here it is lost at once.
+    """
 
     def __init__(self, agenda: Agenda, rng: Random) -> None:
         self._agenda, self._rng = agenda, rng
         self.up = True
         self.mangling = Mangling()
         self.posts = 0
+        self.overflow = 0  # messages for a receiver who reads nothing
         self.foreign: set[PublicKey] = set()  # who know no fields of ours
         self._registered: dict[PublicKey, Stream] = {}
 
@@ -161,6 +169,7 @@ class SignalHost:
                 if older is not None:
                     older.close("displaced by a newer registration", by_server=True)
                 stream.send(("registered",), to_server=False)
+                self._ping_later(stream)
             case ("post", number, sender, post):
                 self.posts += 1
                 stream.send(("taken", number), to_server=False)
@@ -194,10 +203,36 @@ class SignalHost:
     def _deliver(self, to: PublicKey, mail: SignalReceived, late_s: float) -> None:
         def deliver() -> None:
             stream = self._registered.get(to)
-            if stream is not None:
+            if stream is None:
+                return
+            if stream.under_way(to_server=False) >= WINDOW:
+                self.overflow += 1
+            else:
                 stream.send(("mail", mail), to_server=False)
 
         if late_s:
             self._agenda.at(self._agenda.now + late_s, deliver)
         else:
             deliver()
+
+    # --- who does not answer any more ---
+
+    def _ping_later(self, stream: Stream) -> None:
+        self._agenda.at(self._agenda.now + KEEPALIVE_S, lambda: self._ping(stream))
+
+    def _ping(self, stream: Stream) -> None:
+        if stream not in self._registered.values():
+            return
+        if stream.passes:
+            self._ping_later(stream)
+        else:
+            self._agenda.at(self._agenda.now + KEEPALIVE_TIMEOUT_S, lambda: self._give_up(stream))
+
+    def _give_up(self, stream: Stream) -> None:
+        if stream not in self._registered.values():
+            return
+        if stream.passes:
+            self._ping_later(stream)
+        else:
+            self.lost(stream, "a ping went unanswered")
+            stream.close("connection reset by peer", by_server=True)

@@ -82,6 +82,16 @@ class Stream:
         """Whether the client should wait before it sends more."""
         return len(self._ways[True].held) >= MAX_HELD
 
+    @property
+    def passes(self) -> bool:
+        """Whether anything gets through now."""
+        return not self.severed and self._wires.reaches(self.host, self.server)
+
+    def under_way(self, *, to_server: bool) -> int:
+        """Return how many items were sent and have not come."""
+        way = self._ways[to_server]
+        return way.sent - way.came
+
     def send(self, item: Any, *, to_server: bool) -> None:
         """Send something, unless the stream is over."""
         if self.over or (not to_server) in self._shut:
@@ -104,7 +114,7 @@ class Stream:
         way = self._ways[to_server]
         if self.over:
             return
-        if way.held or not self._passes():
+        if way.held or not self.passes:
             if len(way.held) < 2 * MAX_HELD:
                 way.held.append(item)
             if len(way.held) == 1:
@@ -126,7 +136,7 @@ class Stream:
             self.over = True
             if False not in self._shut:
                 self._ends[False].lost(self, "connection reset by peer")
-        elif not self._passes():
+        elif not self.passes:
             way.repeated += 1
             self._retry_in(min(2 * waited_s, LONGEST_RETRY_S), to_server)
         else:
@@ -142,9 +152,6 @@ class Stream:
                 self._ends[to_server].lost(self, item.reason)
         elif to_server not in self._shut:
             self._ends[to_server].received(self, item)
-
-    def _passes(self) -> bool:
-        return not self.severed and self._wires.reaches(self.host, self.server)
 
 
 class Wires:
