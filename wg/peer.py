@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from config.keys import PublicKey
 from wg.constants import TRANSPORT_OVERHEAD
-from wg.datagrams import DirectVia, Endpoint, Via
+from wg.datagrams import DirectVia, Endpoint, RelayedVia, Via
 from wg.echo import EchoKind, decode_echo, encode_echo
 from wg.ecn import NOT_ECT, decapsulated
 from wg.inner import checked
@@ -52,6 +52,14 @@ class Answered(NamedTuple):
     at: float
 
 
+class Early(NamedTuple):
+    """An initiation that came while none could be taken."""
+
+    timestamp: bytes
+    read: ReadInitiation
+    via: Via
+
+
 class Peer:
     """A configured peer.  `is_mine` says whether an inner source address is allowed for it."""
 
@@ -64,6 +72,7 @@ class Peer:
         self._paths: dict[PathKind, PeerPath] = {"direct": PeerPath(key, "direct"), "relayed": PeerPath(key, "relayed")}
         self._in_use: list[PeerPath] = []  # the path that carries packets, then the standby
         self._answered: Answered | None = None  # None: there is none, or its copy was answered too
+        self._early: dict[PathKind, Early] = {}  # the newest that came by each path
         self._echoes: dict[int, float] = {}  # token -> sent at
         self._rtt_s: float | None = None
         self._rtt_at: float | None = None
@@ -136,6 +145,10 @@ class Peer:
 
     # --- packets in ---
 
+    def came_by(self, link: int, generation: int) -> RelayedVia:
+        """Return what something came by: the relayed connection that its link carries, open or not."""
+        return self._paths["relayed"].came_by(link, generation)
+
     def receive_transport(self, receiver: int, datagrams: list[bytes], via: Via, ecn: int, now: float) -> None:
         """Open transport data for one of our session indices."""
         opened = self.tunnel.decapsulate(receiver, datagrams, (via.kind, via.generation), now)
@@ -157,10 +170,17 @@ class Peer:
         self.send(opened.send, now)
 
     def answer_to(self, read: ReadInitiation, via: Via, now: float) -> bytes | None:
-        """Return the response to an initiation; None: refused.
+        """Return the response to an initiation; None: refused, or it has to wait.
+
+        Of a burst (what piled up while a process stood still) the first is answered, and the initiator has forgotten
+        it; the newest waits for as long as no other may be taken, and is answered then.
 
         A copy that comes by the other path gets the same response, once: the way back may be cut where the first came.
         """
+        newer = self.tunnel.check_initiation(read) if now < self.tunnel.initiations_from else None
+        if newer is not None:
+            self._keep_early(Early(newer.timestamp, read, via))
+            return None
         response = self.tunnel.consume_initiation(read, now)
         if response is not None:
             self._answered = Answered(read.initiation, via.kind, response, now)
@@ -206,7 +226,13 @@ class Peer:
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due; None: not before another call."""
-        due = [self.tunnel.next_timeout(), self._handshake_due_at, *(path.silent_at() for path in self._in_use)]
+        early_at = self.tunnel.initiations_from if self._early else None
+        due = [
+            self.tunnel.next_timeout(),
+            self._handshake_due_at,
+            early_at,
+            *(path.silent_at() for path in self._in_use),
+        ]
         return min((at for at in due if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
@@ -216,6 +242,8 @@ class Peer:
             self._handshake_due_at = None
             if not self.tunnel.has_session(now):
                 self.initiate_handshake(now)
+        if self._early and now >= self.tunnel.initiations_from:
+            self._answer_early(now)
         for path in self._in_use:
             silence = path.silence(now)
             if silence is not None:
@@ -257,6 +285,20 @@ class Peer:
             tx_bytes=counters.tx_bytes,
             drops={**self.drops, **{reason: count for reason, count in of_tunnel.items() if count}},
         )
+
+    def _keep_early(self, early: Early) -> None:
+        kept = self._early.get(early.via.kind)
+        if kept is None or kept.timestamp < early.timestamp:
+            self._early[early.via.kind] = early
+        if kept is not None:
+            self.count("initiation_overtaken")
+
+    def _answer_early(self, now: float) -> None:
+        """Answer the newest initiation that waits, and what came of it by the other path; the rest is too old."""
+        waiting, self._early = sorted(self._early.values(), key=lambda each: each.timestamp, reverse=True), {}
+        for _, read, via in waiting:
+            response = self.answer_to(read, via, now)
+            self._send_back(via, [] if response is None else [response])
 
     def _send_back(self, via: Via, datagrams: list[bytes]) -> None:
         if datagrams:

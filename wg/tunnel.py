@@ -19,7 +19,7 @@ from wg.cookie import CookieJar
 from wg.errors import HandshakeRejected
 from wg.keypair import NEVER, Keypair, Keypairs, Role
 from wg.messages import Buffer, CookieReply, Response
-from wg.noise import Initiated, LocalStatic, ReadInitiation, RemoteStatic
+from wg.noise import CheckedInitiation, Initiated, LocalStatic, ReadInitiation, RemoteStatic
 from wg.timers import Reminder, Timers
 from wg.tunnel_records import (
     Decapsulated,
@@ -128,13 +128,22 @@ class Tunnel:
 
     # --- handshake messages, whose macs `cookie.HandshakeGate` has checked ---
 
-    def consume_initiation(self, read: ReadInitiation, now: float) -> bytes | None:
-        """Return the handshake response, which goes back where the initiation came from; None: refused."""
-        checked = None
+    @property
+    def initiations_from(self) -> float:
+        """When the next initiation may be taken: each costs Diffie-Hellmans (section 5.1)."""
+        return self._taken_at + INITIATION_INTERVAL
+
+    def check_initiation(self, read: ReadInitiation) -> CheckedInitiation | None:
+        """Return the initiation if it is this peer's and newer than the last one taken."""
         with suppress(HandshakeRejected):
             checked = noise.check_initiation(read, self._remote_static)
-        flood = now - self._taken_at < INITIATION_INTERVAL
-        if checked is None or checked.timestamp <= self._taken_timestamp or flood:
+            return checked if checked.timestamp > self._taken_timestamp else None
+        return None
+
+    def consume_initiation(self, read: ReadInitiation, now: float) -> bytes | None:
+        """Return the handshake response, which goes back where the initiation came from; None: refused."""
+        checked = self.check_initiation(read)
+        if checked is None or now < self.initiations_from:
             self.counters.initiations_refused += 1
             return None
         self._taken_at, self._taken_timestamp = now, checked.timestamp
