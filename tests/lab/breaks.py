@@ -4,6 +4,7 @@ A fault that lasts (a link that is away, a machine that sleeps) is over when its
 """
 
 import os
+import random
 import re
 import signal
 import time
@@ -17,6 +18,7 @@ from actors.demo.traffic import boot_time
 from tests.lab.faults import Drop, cut, drop_udp, flush_conntrack, mend, redial
 from tests.lab.stage import RELAY_PORTS, Stage
 
+IDLE_S = (5.0, 30.0)  # drawn: keepalives and checks are elsewhere in their time at each fault
 APART_S = 5.0  # between a first fault and the second: by then the first is over
 _addresses = count(1)
 
@@ -32,6 +34,7 @@ class Broken:
     at: float
     back_at: float | None = None  # the outage counts from then, not from the fault
     mend: Callable[[], None] = nothing
+    calm_since: float | None = None  # what was torn down before is part of the fault; None: nothing was
     nights: tuple[tuple[float, float], ...] = ()  # the outage counts from the first to the second of each, not between
 
 
@@ -180,17 +183,28 @@ def one_way(*who: str, kind: str = "all") -> Break:
 def direct_cut(stage: Stage) -> Broken:
     """Nothing passes between the two sites any more; what goes to the servers does."""
     at = stage.cut_direct_path()
-    return Broken(at, mend=lambda: _pass_on(stage))
+    return Broken(at, mend=lambda: pass_on(stage))
+
+
+def when_idle(fault: Break) -> Break:
+    """The same after a while without packets, and none follow."""
+
+    def idle(stage: Stage) -> Broken:
+        stage.still_flows()
+        time.sleep(random.uniform(*IDLE_S))
+        return fault(stage)
+
+    return idle
 
 
 def direct_possible(event: bool) -> Break:
     """A direct path that was impossible for a while is possible again (S10)."""
 
     def fault(stage: Stage) -> Broken:
-        _pass_on(stage)
+        pass_on(stage)
         at = boot_time()
         if event:
-            _network_event(stage.alice)
+            network_event(stage.alice)
         return Broken(at, mend=lambda: no_direct_path(stage))
 
     return fault
@@ -205,7 +219,8 @@ def then_the_relay(stage: Stage) -> Broken:
     return first
 
 
-def _pass_on(stage: Stage) -> None:
+def pass_on(stage: Stage) -> None:
+    """Have the hub pass on again what goes between the sites."""
     stage.hub.exec("sysctl", "-qw", "net.ipv4.ip_forward=1")
 
 
@@ -244,14 +259,14 @@ def events(seconds: float, every_s: float) -> Break:
         at = boot_time()
         while boot_time() < at + seconds:
             for end in stage.all_ends:
-                _network_event(end)
+                network_event(end)
             time.sleep(every_s)
         return Broken(at)
 
     return fault
 
 
-def _network_event(end: End) -> None:
+def network_event(end: End) -> None:
     """Give a host another address, which nothing uses, in the place of the one before."""
     end.host.ip("address", "flush", "dev", "up", "label", "up:1")
     end.host.ip("address", "add", f"172.31.0.{next(_addresses) % 250 + 1}/32", "dev", "up", "label", "up:1")

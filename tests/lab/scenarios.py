@@ -93,7 +93,7 @@ def _one_run(stage: Stage, scenario: Scenario, *, told: bool, asked: bool) -> Ou
     outcome = Outcome(
         seconds,
         min(noticed) - broken.at if noticed else None,
-        sum(len(disruptions(of_one, begun_at)) for of_one in records),
+        sum(len(disruptions(of_one, broken.calm_since or begun_at)) for of_one in records),
         error,
         _blamed(stage, scenario, broken) if asked else None,
     )
@@ -130,6 +130,14 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
             if not stage.wait_proven("direct", limit_s):
                 raise PairFailed(f"no direct path within {limit_s:.0f} s")
             return boot_time() - since
+        case "path left":
+            if not stage.wait_proven("relayed", limit_s):
+                raise PairFailed(f"not relayed within {limit_s:.0f} s")
+            left_at = boot_time()
+            stage.wait_flows(stage.start_flows_again(), limit_s)
+            return max(left_at - broken.at, stage.silence(left_at + HALF_S, boot_time()))
+        case "displacements":
+            return float(stage.displacements())
         case "reason shown":
             if not stage.wait_for(lambda: any(stage.reason(end) for end in stage.running_ends), limit_s):
                 raise PairFailed(f"no reason shown within {limit_s:.0f} s")

@@ -6,6 +6,7 @@ the agents without a process for each look.
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -34,6 +35,9 @@ from wg.paths import PathKind
 RELAY_PORTS = (8080, 8081)
 RELAYS = tuple(f"rel://{ip}:{port}" for ip, port in zip(HUB, RELAY_PORTS, strict=True))
 STUN_PORT = 3478
+SIGNAL_METRICS_PORT, RELAY_METRICS_PORT = 9000, 9001
+DISPLACED = re.compile(r"^(?:replaced_total|relay_peer_reconnections_total) (\d+)$", re.MULTILINE)
+FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 RING_S = 2.0  # that a process may take to tell its past
 FLOW_RATE = 50  # numbered packets a second
 ENOUGH = 0.8  # of them, for half a second: the path is back, not a single lucky packet
@@ -55,7 +59,9 @@ class Plan:
     third: Literal["", "friend", "double"] = ""  # one more agent: a peer of both, or one with the left one's key
     standby: bool = True  # beside a direct path there can be a relayed connection
     crowd: int = 0  # more clients of the first relay server
-    meddling: bool = False  # the signal server delays, reorders, duplicates and replays
+    meddling: Literal["", "always", "told"] = (
+        ""  # the signal server delays, reorders, duplicates and replays; or holds back
+    )
 
 
 class Shift:
@@ -128,9 +134,9 @@ class Stage(Pair):
         """Start one of the relay servers; the first answers STUN too."""
         url, port = RELAYS[index], RELAY_PORTS[index]
         secret = ("--secret-file", str(self.directory / "relay.secret"))
-        stun = ("--stun-port", str(STUN_PORT)) if index == 0 else ()
+        first = ("--stun-port", str(STUN_PORT), "--health-port", str(RELAY_METRICS_PORT)) if index == 0 else ()
         listen = ("--listen", f":{port}", "--exposed-url", url)
-        self.servers[index] = self._spawn(self.hub, f"relay{index}", "relay", *listen, *secret, *stun)
+        self.servers[index] = self._spawn(self.hub, f"relay{index}", "relay", *listen, *secret, *first)
         self.relay = self.servers[0]
 
     def start_agents(self) -> float:
@@ -157,11 +163,21 @@ class Stage(Pair):
 
     def start_signal(self) -> None:
         """Start the signal server, or the one that meddles."""
-        command = homing("signal", "--listen", f":{SIGNAL_PORT}")
         if self.plan.meddling:
-            command = [sys.executable, "-m", "tests.lab.meddler", f"0.0.0.0:{SIGNAL_PORT}"]
-        with self.log_path("signal").open("a") as out:
-            self.signal = self.hub.spawn(*command, stdout=out, stderr=out)
+            keys = [str(self.directory / f"{end.name}.key") for end in self.ends]
+            calm = ["--calm"] if self.plan.meddling == "told" else []
+            command = [sys.executable, "-m", "tests.lab.meddler", f"0.0.0.0:{SIGNAL_PORT}", *keys, *calm]
+        else:
+            command = homing("signal", "--listen", f":{SIGNAL_PORT}", "--metrics-port", str(SIGNAL_METRICS_PORT))
+        with self.log_path("signal").open("a") as log:
+            stdout = subprocess.PIPE if self.plan.meddling else log
+            self.signal = self.hub.spawn(*command, stdin=subprocess.PIPE, stdout=stdout, stderr=log)
+
+    def meddle(self, command: str) -> dict[str, str]:
+        """Tell the signal server that meddles to hold answers back; return their nonces by their receivers' keys."""
+        assert self.signal is not None
+        found: dict[str, str] = json.loads(_asked(self.signal, command))
+        return found
 
     def kill_signal(self) -> float:
         """Kill the signal server and return when."""
@@ -196,11 +212,7 @@ class Stage(Pair):
         """Return since when each client of the crowd that has a link to the relay server has it."""
         if self._crowd is None:
             return []
-        assert self._crowd.stdin is not None
-        assert self._crowd.stdout is not None
-        self._crowd.stdin.write("\n")
-        self._crowd.stdin.flush()
-        found: list[float] = json.loads(self._crowd.stdout.readline())
+        found: list[float] = json.loads(_asked(self._crowd, ""))
         return found
 
     def wait_crowd(self, limit_s: float) -> list[float]:
@@ -263,12 +275,33 @@ class Stage(Pair):
         told += [link.reason for link in report.links if link.role == "signal" and link.state != "connected"]
         return "; ".join(text for text in told if text)
 
+    def displacements(self) -> int:
+        """Return how often the signal server or the first relay server took a client for another with its key."""
+        told = [
+            self.hub.exec(sys.executable, "-c", FETCH, f"http://127.0.0.1:{port}/metrics")
+            for port in (SIGNAL_METRICS_PORT, RELAY_METRICS_PORT)
+        ]
+        return sum(int(count) for text in told for count in DISPLACED.findall(text))
+
     def records(self, end: End, since: float) -> list[Record]:
         """Return what the trace of an agent holds since then, in the order of time."""
         rings = read_rings(self.run_directory(end), since, RING_S).rings
         return sorted((record for ring in rings for record in ring.records), key=lambda record: record.at)
 
     # --- numbered packets ---
+
+    def still_flows(self) -> None:
+        """Send nothing for a while."""
+        for end in self.ends:
+            assert end.flow is not None
+            end.flow.send_signal(signal.SIGSTOP)
+
+    def start_flows_again(self) -> float:
+        """Send packets again, and return since when."""
+        for end in self.ends:
+            assert end.flow is not None
+            end.flow.send_signal(signal.SIGCONT)
+        return boot_time()
 
     def arrivals(self, end: End, since: float) -> list[float]:
         """Return when packets came to an end."""
@@ -293,6 +326,15 @@ class Stage(Pair):
 def behind(nat: Nat, name: str) -> Site:
     """Return a host behind one router."""
     return Site((Router(name, nat),))
+
+
+def _asked(process: "subprocess.Popen[str]", command: str) -> str:
+    """Give a program a command, and return the line that it answers."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(command + "\n")
+    process.stdin.flush()
+    return process.stdout.readline()
 
 
 def _kill(process: "subprocess.Popen[str] | None") -> float:
