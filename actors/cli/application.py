@@ -1,8 +1,10 @@
 """The commands of `homing`: finds the command that was asked for, runs it, and turns every error into one line.
 
-A command's module is imported when the command is asked for and not before, so that `homing status` answers quickly.
+A command's module is imported when its name is among the arguments and not before, so that `homing status` and a Tab
+in a shell are answered quickly.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -31,7 +33,9 @@ def answer(arguments: Sequence[str]) -> int:
 def execute(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; what went wrong is told on standard error."""
     try:
-        result = application(arguments)(list(arguments) or ["--help"], prog_name="homing", standalone_mode=False)
+        app = application(arguments)
+        gc.enable()
+        result = app(list(arguments) or ["--help"], prog_name="homing", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; and nothing may be written to it when the interpreter ends.
@@ -48,7 +52,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
-    """Return the application for these arguments: one command whole, of the others their names and summaries."""
+    """Return the application: commands that the arguments name whole, of the others their names and summaries."""
     app = typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -58,15 +62,11 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback()(_root)
-    wanted = _wanted(arguments)
     for name, summary in SUMMARIES.items():
-        if name in GROUPS and name == wanted:
-            group = _module(name).app
-            if group.registered_callback is None:  # else that says what it does
-                group.info.help = f"{summary}\n\nExample: homing {name} {FIRST_OF[name]}"
-            app.add_typer(group, name=name, short_help=summary)
+        if name in GROUPS and name in arguments:
+            app.add_typer(_group(name, arguments), name=name, short_help=summary)
         else:
-            app.command(name, short_help=summary)(_body(name) if name == wanted else _elsewhere)
+            app.command(name, short_help=summary)(_body(name) if name in arguments else _elsewhere)
     return app
 
 
@@ -207,12 +207,38 @@ SUMMARIES = {
     "completion": "Have a shell complete commands and peers.",
     "man": "Print the manual page.",
 }
-GROUPS = ("key", "trace")
-"""Commands with commands of their own: the `app` of their module."""
-FIRST_OF = {"key": "new home.key"}
-"""An example, for groups that do nothing by themselves."""
+GROUPS = {
+    "key": {
+        "new": ("key", "new", "Make a private key."),
+        "public": ("key", "public", "Show the public key of a private key."),
+        "fingerprint": ("key", "fingerprint", "Show the fingerprint of a relay server's certificate."),
+    },
+    "trace": {
+        "why": ("trace_why", "why", "Show what caused a message, and what it caused."),
+        "queues": ("trace_queues", "show_queues", "Show the mailboxes that had mail, the busiest first."),
+        "record": ("trace_record", "record", "Keep the agent's mail in a file, a tape."),
+        "show": ("trace_tape", "show", "Show the mail that a tape holds."),
+        "sequence": ("trace_tape", "sequence", "Draw mail as a sequence diagram."),
+        "merge": ("trace_merge", "merge", "Join the tapes of two machines."),
+        "replay": ("trace_replay", "replay", "Have this version's machines handle a tape's mail once more."),
+    },
+}
+"""Commands with commands of their own: the module and function of each, and its summary."""
 BODIES: dict[str, Callable[..., Any]] = {"demo": demo, "signal": signal_server, "relay": relay_server}
 """Commands whose options stand here; all others are the function `run` of their module."""
+
+
+def _group(name: str, arguments: Sequence[str]) -> typer.Typer:
+    """Return a command that has commands of its own: whole are itself, and those that the arguments name."""
+    group = typer.Typer(rich_markup_mode=None)
+    if (itself := getattr(_module(name), "run", None)) is not None:
+        group.callback(invoke_without_command=True)(itself)
+    else:
+        group.info.help = f"{SUMMARIES[name]}\n\nExample: homing {name} {next(iter(GROUPS[name]))}"
+    for below, (module, function, summary) in GROUPS[name].items():
+        body = getattr(_module(module), function) if below in arguments else _elsewhere
+        group.command(below, short_help=summary)(body)
+    return group
 
 
 def _wanted(arguments: Sequence[str]) -> str | None:
@@ -238,17 +264,16 @@ def _told(error: Exception, arguments: Sequence[str]) -> int:
     if os.environ.get("HOMING_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, CommandFailed):
-        lines, code = error.lines, error.code
+        failed = error
     elif (message := _usage_message(error)) is not None:
         wanted = _wanted(arguments)
         command = getattr(getattr(error, "ctx", None), "command_path", f"homing {wanted}" if wanted else "homing")
-        lines, code = (f"{message.rstrip('.')}; see: {command} --help",), WRONG_USE
+        failed = CommandFailed(f"{message.rstrip('.')}; see: {command} --help", code=WRONG_USE)
     else:
-        failure = explain(error)
-        lines, code = failure.lines, failure.code
-    for line in lines:
+        failed = explain(error)
+    for line in failed.lines:
         print(as_line(line), file=sys.stderr)
-    return code
+    return failed.code
 
 
 def _usage_message(error: Exception) -> str | None:

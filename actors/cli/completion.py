@@ -6,6 +6,7 @@ takes is told by its METAVAR, so that a command says it in one place.
 
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +17,6 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, S
 from actors.cli.errors import FAILED, WRONG_USE, CommandFailed
 from actors.cli.report import names_of
 from actors.cli.running import RUN_DIRECTORY, find_agent
-from actors.messages.overflow import TYPE_OF
 
 VARIABLE = "_HOMING_COMPLETE"
 Shell = Literal["bash", "zsh", "fish"]
@@ -113,7 +113,7 @@ def _nodes(ctx: click.Context) -> list[str]:
 
 
 def _types(_: click.Context) -> list[str]:
-    return list(TYPE_OF)
+    return list(import_module("actors.messages.overflow").TYPE_OF)
 
 
 def _shells(_: click.Context) -> list[str]:

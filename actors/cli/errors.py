@@ -2,7 +2,6 @@
 
 import errno
 import os
-from dataclasses import dataclass
 
 from config.text import one_line
 
@@ -27,22 +26,14 @@ class CommandFailed(Exception):
         self.lines, self.code = lines, code
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What the user gets to see of an error."""
-
-    lines: tuple[str, ...]
-    code: int
-
-
-def explain(error: BaseException) -> Failure:
-    """Return the lines for an error that no command expected."""
+def explain(error: BaseException) -> CommandFailed:
+    """Return what the user gets to see of an error that no command expected."""
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         hint = HINTS.get(error.errno)
-        return Failure((f"{where}{error.strerror}" + (f"; {hint}" if hint else ""),), FAILED)
+        return CommandFailed(f"{where}{error.strerror}" + (f"; {hint}" if hint else ""))
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Failure((f"internal error: {told}; please report it with what HOMING_DEBUG=1 shows",), FAILED)
+    return CommandFailed(f"internal error: {told}; please report it with what HOMING_DEBUG=1 shows")
 
 
 def as_line(text: str) -> str:

@@ -15,10 +15,7 @@ from config.keys import InvalidKey, Secret, decode_key, encode_key
 
 MAX_INPUT_LEN = 4096  # characters
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 
-
-@app.command()
 def new(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to keep it; without: shown only.")] = None,
 ) -> None:
@@ -47,7 +44,6 @@ def new(
     print(derive_public_key(key))
 
 
-@app.command()
 def public(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A private key's file; -: standard input.")] = "-",
 ) -> None:
@@ -64,7 +60,6 @@ def public(
     print(derive_public_key(key))
 
 
-@app.command()
 def fingerprint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate (PEM), the first of a chain.")],
 ) -> None:

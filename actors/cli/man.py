@@ -37,7 +37,7 @@ def every_command() -> Iterator[tuple[Path, click.Command]]:
     """Yield all commands whole, each with the words that call it; groups before what is in them."""
     main = import_module("actors.cli.application")
     for name in main.SUMMARIES:
-        root = typer.main.get_command(main.application((name,)))
+        root = typer.main.get_command(main.application((name, *main.GROUPS.get(name, ()))))
         assert isinstance(root, click.Group)
         yield from _below((name,), root.commands[name])
 

@@ -7,7 +7,6 @@ agent from what a dead one left behind.
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +34,7 @@ RunDirectoryOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(msgspec.Struct, frozen=True):
     """One node's run directory, whether or not its agent runs."""
 
     node: str

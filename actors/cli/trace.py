@@ -12,12 +12,6 @@ from actors.cli.errors import WRONG_USE, CommandFailed
 from actors.cli.reading import Printer, Reader, known, parse_id, seconds_of
 from actors.cli.report import find_peer, names_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.trace_merge import merge
-from actors.cli.trace_queues import show_queues
-from actors.cli.trace_record import record
-from actors.cli.trace_replay import replay
-from actors.cli.trace_tape import sequence, show
-from actors.cli.trace_why import why
 from actors.effects import Address
 from actors.messages.overflow import TYPE_OF
 from actors.trace.render import PROCESS_ACTOR, Names
@@ -29,17 +23,7 @@ ACTORS = frozenset(
 ) | {field.name for field in fields(addresses.PeerAddresses)}
 """Every actor's name; a peer's six by their role."""
 
-app = typer.Typer(rich_markup_mode=None)
-app.command("why")(why)
-app.command("queues")(show_queues)
-app.command("record")(record)
-app.command("show")(show)
-app.command("sequence")(sequence)
-app.command("merge")(merge)
-app.command("replay")(replay)
 
-
-@app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
     *,

@@ -128,12 +128,43 @@ def test_an_error_is_one_line_whatever_is_in_it() -> None:
     assert CommandFailed("first", "second", code=2).lines == ("first", "second")
 
 
-def test_modules_of_other_commands_stay_unloaded() -> None:
-    code = "import sys; from actors.cli.application import execute; execute(['status', '--help']); print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    loaded = set(out.split())
-    assert "actors.cli.status" in loaded
-    assert not loaded & {"actors.cli.up", "actors.cli.trace", "zmq", "loguru", "rich", "grpc", "asyncio", "tomllib"}
+HEAVY = {"zmq", "pykka", "asyncio", "loguru", "logging", "rich", "textual", "grpc", "google", "cryptography", "ssl"}
+HEAVY |= {"_hashlib", "msgpack", "tomllib"}
+
+
+def loaded_for(line: str, expression: str = "execute(sys.argv[1:])") -> set[str]:
+    """Return the modules that are loaded once this line was answered."""
+    code = f"import sys; from actors.cli.application import answer, execute; {expression}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize("line", ["--help", "status", "status --help", "why", "trace --help"])
+def test_modules_of_other_commands_stay_unloaded(line: str) -> None:
+    loaded = loaded_for(line)
+    named = set(line.split()) & set(SUMMARIES)
+    assert {name for name in SUMMARIES if f"actors.cli.{name}" in loaded} == named
+    assert not {name for name in loaded if name.startswith("actors.cli.trace_")}
+    if named <= {"status"}:
+        assert not loaded & HEAVY
+
+
+def test_a_tab_in_a_shell_loads_no_more_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cli.COMPLETE, "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"homing status --run-directory {tmp_path} ")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    assert not loaded_for("", "answer([])") & (HEAVY | {"actors.messages.overflow"})
+
+
+@pytest.mark.parametrize("name", sorted(cli.GROUPS))
+def test_commands_of_a_group_are_summed_up_alike_whether_loaded_or_not(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = homing(capsys, name, "--help").out
+    for below, (_, _, summary) in cli.GROUPS[name].items():
+        assert f"{below} " in told
+        assert summary in told
+        assert f"Usage: homing {name} {below}" in homing(capsys, name, below, "--help").out
 
 
 def test_every_body_is_a_command() -> None:
