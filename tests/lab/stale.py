@@ -18,7 +18,7 @@ def old_answers(stage: Stage) -> Broken:
     _lose_direct_path(stage)
     held = _hold_back(stage)
     _find_direct_path(stage)
-    _lose_direct_path(stage)  # with this every end begins another session (recovery R6)
+    _begin_other_sessions(stage)
     _find_direct_path(stage)
     time.sleep(CALM_S)
     at = boot_time()
@@ -58,6 +58,17 @@ def _lose_direct_path(stage: Stage) -> None:
     direct_cut(stage)
     if not stage.wait_proven("relayed", MOVED_S):
         raise PairFailed(f"not relayed {MOVED_S:.0f} s after the direct path was cut")
+
+
+def _begin_other_sessions(stage: Stage) -> None:
+    """Keep the direct path cut until that is distress to both ends (recovery R6)."""
+    at = direct_cut(stage).at
+
+    def both_have() -> bool:
+        return all(any(one.tag == "local_ice_changed" for one in stage.records(end, at)) for end in stage.ends)
+
+    if not stage.wait_for(both_have, MOVED_S):
+        raise PairFailed(f"no other ICE sessions {MOVED_S:.0f} s after the direct path was cut")
 
 
 def _find_direct_path(stage: Stage) -> None:
