@@ -28,6 +28,7 @@ from picows import (
 )
 
 from transport.drivers.certificates import certificate_fault, client_context
+from transport.drivers.tcp_repeats import repeat_soon
 from transport.drivers.tcp_signs import tcp_signs
 from transport.relay.frames import MAX_MESSAGE_LEN
 from transport.relay.signs import Signs
@@ -264,6 +265,7 @@ def bound(transport: WSTransport) -> Any:
     transport.underlying_transport.set_write_buffer_limits(HIGH_WATER_LEN, LOW_WATER_LEN)
     connection = transport.underlying_transport.get_extra_info("socket")
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LEN)
+    repeat_soon(connection)
     let_routers_fragment(connection)
     inner = transport.underlying_transport.get_protocol()
     assert isinstance(inner, asyncio.BufferedProtocol), "picows reads into a buffer of its own"
