@@ -15,6 +15,7 @@ from wg.paths import PathKind
 
 Measured = Literal[
     "outage",
+    "worst night",  # the longest outage of several
     "noticed",
     "connected",
     "direct",
@@ -69,6 +70,11 @@ class Scenario:
         """Return the name that the command line takes."""
         return f"{self.id}/{self.variant}"
 
+    @property
+    def row(self) -> tuple[str, Measured, Limit]:
+        """Return what its row of the README's table is about."""
+        return self.id, self.measured, self.limit
+
 
 def homes(nat: Nat = MASQUERADE, *, right: Site | None = None, ice: bool = True) -> Plan:
     """Return a plan of two hosts behind such routers, or of one and a host elsewhere."""
@@ -102,8 +108,8 @@ def _addresses() -> Iterator[Scenario]:
                 name = f"new-address-away-{away_s:.0f}s-{start}-{kind}"
                 yield Scenario("S0", name, fault, start, BACK, plan, shortened=told)
             nights = breaks.nights(breaks.new_address("alice", away_s=1.0), 10, 15.0)
-            told = "30 nights -> 10 times within 3 min"
-            yield Scenario("S0", f"nights-{start}-{kind}", nights, start, BACK, plan, shortened=told)
+            told = "30 nights -> 10 within 3 min"
+            yield Scenario("S0", f"nights-{start}-{kind}", nights, start, BACK, plan, "worst night", shortened=told)
             yield Scenario("S0", f"new-address-{start}-{kind}", breaks.new_address("alice"), start, BACK, plan)
             yield Scenario("S0", f"flushed-{start}-{kind}", breaks.flushed("alice"), start, BACK, plan)
             yield Scenario(

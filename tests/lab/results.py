@@ -1,6 +1,8 @@
 """What many runs of a scenario gave, as a line, a JSON object, or a row of the README's table."""
 
 import json
+import os
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -8,11 +10,16 @@ from typing import Any, Self
 from actors.demo.traffic import boot_time
 from actors.trace.render import render
 from tests.lab.blame import Blamed
-from tests.lab.catalogue import Scenario
+from tests.lab.catalogue import Scenario, find
 from tests.lab.measure import MANY, Outcome, Spread, spread
 from tests.lab.stage import Stage
 
+COLUMNS = (
+    *("scenario", "measured", "recovered", "p50", "p99", "worst of n", "to reach (p50 / p99)", "noticed, worst"),
+    *("closed", "worst variant"),
+)
 HEADING = f"{'scenario':34} {'runs':>4} {'p50':>7} {'worst':>7} {'may be':>13} {'noticed':>8} {'closed':>6}  why"
+COUNTED = "displacements"  # the only thing that is no time
 HEARTBEAT = ("ping", "pong", "announce", "snapshot_due", "save_snapshot", "agent_due")
 
 
@@ -42,9 +49,49 @@ class Result:
     def read(cls, text: str) -> Self:
         """Return what `as_json` told."""
         told = json.loads(text)
-        why = tuple(Blamed(one["judged"], tuple(one["causes"])) for one in told["why"])
+        why = tuple(_blamed(one) for one in told["why"])
         spreads = {name: Spread(**told.pop(name)) for name in ("outage_s", "noticed_s")}
         return cls(**told | spreads | {name: tuple(told[name]) for name in ("may_be_s", "seconds")} | {"why": why})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a scenario."""
+
+    scenario: str  # its name
+    outcome: Outcome
+    load: float  # average of the last minute, at its end
+
+    def as_line(self) -> str:
+        """Return it as a JSON object on a line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, line: str) -> Self:
+        """Return what `as_line` told."""
+        told = json.loads(line)
+        blamed = told["outcome"].pop("blamed")
+        outcome = Outcome(**told["outcome"], blamed=None if blamed is None else _blamed(blamed))
+        return cls(told["scenario"], outcome, told["load"])
+
+
+def results_of(runs: Sequence[Run]) -> list[Result]:
+    """Return what the runs of each scenario gave together.  Raises ValueError for one that is not there."""
+    by_name: dict[str, list[Outcome]] = {}
+    for run in runs:
+        by_name.setdefault(run.scenario, []).append(run.outcome)
+    return [summary(scenario, by_name[scenario.name]) for scenario in find(list(by_name))] if runs else []
+
+
+def loads(runs: Sequence[Run]) -> str:
+    """Return what else the machine had to do."""
+    found = [run.load for run in runs]
+    spread_over = f"{min(found):.1f} to {max(found):.1f}, {statistics.median(found):.1f} in the middle"
+    return f"{len(found)} runs; load average {spread_over}, on {os.cpu_count()} cores"
+
+
+def _blamed(told: dict[str, Any]) -> Blamed:
+    return Blamed(told["judged"], tuple(told["causes"]))
 
 
 def summary(scenario: Scenario, outcomes: Sequence[Outcome]) -> Result:
@@ -75,7 +122,9 @@ def line(result: Result) -> str:
     seconds, noticed = result.outage_s, result.noticed_s
     mark = "" if result.ok else "  <-- " + _what(result)
     name = f"{result.scenario}/{result.variant}"
-    figures = f"{_seconds(seconds.p50)} {_seconds(seconds.max)} {_may_be(result):>13} {_seconds(noticed.max):>8}"
+    what = result.measured
+    spread_out = f"{_figure(seconds.p50, what):>7} {_figure(seconds.max, what):>7}"
+    figures = f"{spread_out} {_may_be(result):>13} {_figure(noticed.max):>8}"
     return f"{name:34} {result.runs:4} {figures} {result.disruptive_actions:6}{_why(result)}{mark}"
 
 
@@ -95,11 +144,13 @@ def _what(result: Result) -> str:
 
 def _may_be(result: Result) -> str:
     middle, worst = (("-" if value is None else f"{value:g}") for value in result.may_be_s)
-    return f"{middle} / {worst} s"
+    return f"{middle} / {worst}" + ("" if result.measured == COUNTED else " s")
 
 
-def _seconds(value: float | None) -> str:
-    return "      -" if value is None else f"{value:5.2f} s"
+def _figure(value: float | None, measured: str = "") -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if measured == COUNTED else f"{value:.2f} s"
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -107,22 +158,24 @@ def markdown(results: Sequence[Result]) -> str:
     rows: dict[tuple[str, str, tuple[float | None, float | None]], list[Result]] = {}
     for result in sorted(results, key=lambda one: (int(one.scenario[1:]), one.variant)):
         rows.setdefault((result.scenario, result.measured, result.may_be_s), []).append(result)
-    limits = "to reach (p50 / worst)"
-    columns = ("scenario", "measured", "recovered", "p50", "worst", limits, "closed", "worst variant")
-    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     return "\n".join([*head, *(_row(found) for found in rows.values())])
 
 
 def _row(found: list[Result]) -> str:
     first, seconds = found[0], spread([value for one in found for value in one.seconds])
+    what = first.measured
     worst = max(found, key=lambda one: max(one.seconds, default=float("inf")))
     shortened = "; ".join(dict.fromkeys(one.shortened for one in found if one.shortened))
     cells = (
         first.scenario,
-        first.measured,
+        what,
         f"{sum(one.recovered for one in found)} of {sum(one.runs for one in found)}",
-        *(_seconds(value).strip() for value in (seconds.p50, seconds.max)),
+        _figure(seconds.p50 if seconds.runs >= MANY else None, what),
+        _figure(seconds.p99, what),
+        f"{_figure(seconds.max, what)} of {seconds.runs}",
         _may_be(first),
+        _figure(max((one.noticed_s.max for one in found if one.noticed_s.max is not None), default=None)),
         str(sum(one.disruptive_actions for one in found)),
         (f"{worst.variant}, of {len(found)}" if len(found) > 1 else worst.variant)
         + (f" ({shortened})" if shortened else ""),

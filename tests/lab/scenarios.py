@@ -3,19 +3,23 @@
 python -m tests.lab.scenarios [S1 S4/in-use ...] [--runs N] [--jobs N] [--json] [--story] [--why]
 (make lab SCENARIO=S1 RUNS=20)
 
+The README's table:  python -m tests.lab.scenarios --per-row 20 --per-row S0=120 --jobs 4 --minutes 70 --out FILE
+                     python -m tests.lab.scenarios --from FILE --markdown
+
 Each scenario has namespaces of its own, in which its runs follow each other while the stage is found healthy again.
 """
 
 import argparse
 import itertools
 import json
-import subprocess
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from actors.cli.demo import Stopped, stoppable
 from actors.cli.running import Agent
@@ -25,9 +29,10 @@ from actors.demo.pair import PairFailed
 from actors.demo.traffic import boot_time
 from tests.lab.blame import ASK_AFTER_S, Blamed, judge, said
 from tests.lab.breaks import Broken
+from tests.lab.campaign import ANY, Batch, Campaign, is_meant, planned
 from tests.lab.catalogue import Scenario, find
 from tests.lab.measure import Outcome, disruptions, noticed_at
-from tests.lab.results import HEADING, Result, line, markdown, story, summary
+from tests.lab.results import HEADING, Run, line, loads, markdown, results_of, story
 from tests.lab.stage import HALF_S, Stage
 
 RUNS = 3
@@ -38,15 +43,15 @@ UP_S = 40.0  # for the stage to be as the scenario begins
 AGAIN_S = 25.0  # for it to be so once more; later than that, a new one is quicker
 
 
-def run(scenario: Scenario, runs: int, *, told: bool = False, asked: bool = False) -> Result:
+def runs_of(scenario: Scenario, runs: int, *, told: bool = False, asked: bool = False) -> Iterator[Run]:
     """Run a scenario so many times; with `told` print the mail of each run, with `asked` ask both ends why."""
-    outcomes: list[Outcome] = []
-    while len(outcomes) < runs:
-        for outcome in _on_one_stage(scenario, runs - len(outcomes), told=told, asked=asked):
-            outcomes.append(outcome)
+    done = 0
+    while done < runs:
+        for outcome in _on_one_stage(scenario, runs - done, told=told, asked=asked):
+            done += 1
             if outcome.error:
                 print(f"{scenario.name}: {outcome.error}", file=sys.stderr, flush=True)
-    return summary(scenario, outcomes)
+            yield Run(scenario.name, outcome, os.getloadavg()[0])
 
 
 def _on_one_stage(scenario: Scenario, runs: int, *, told: bool, asked: bool) -> Iterator[Outcome]:
@@ -120,7 +125,7 @@ def _measure(stage: Stage, scenario: Scenario, broken: Broken) -> float:
     time.sleep(max(broken.at + scenario.watch_s - boot_time(), 0.0))
     limit_s = scenario.recovers_s
     match scenario.measured:
-        case "outage" | "connected" | "nothing torn down":
+        case "outage" | "worst night" | "connected" | "nothing torn down":
             stage.wait_flows(since, limit_s)
             homed_at = stage.wait_crowd(limit_s)
             if homed_at:
@@ -166,41 +171,90 @@ def _noticed_unfelt(stage: Stage, scenario: Scenario, broken: Broken) -> float:
 # --- many ---
 
 
-def run_all(scenarios: Sequence[Scenario], runs: int, jobs: int, *, told: bool, asked: bool) -> Iterator[Result]:
-    """Yield the result of each scenario as it is done; more than one at a time have a process each."""
-    if jobs == 1 or len(scenarios) == 1:
-        for scenario in scenarios:
-            yield run(scenario, runs, told=told, asked=asked)
-        return
-    workers: list[subprocess.Popen[str]] = []
+def shown(runs: Iterable[Run], wanted: Mapping[str, int], *, as_json: bool) -> Iterator[str]:
+    """Yield a line for each scenario as soon as it has all its runs; at the end, for those that have some."""
+    found: dict[str, list[Run]] = {}
 
-    def work(scenario: Scenario) -> Result:
-        how = ("--runs", str(runs), "--settled", str(scenario.settled_s), "--json")
-        arguments = ("-m", "tests.lab.scenarios", scenario.name, *how, *(["--why"] if asked else []))
-        worker = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-        workers.append(worker)
-        out, _ = worker.communicate()
-        return Result.read(out) if out.strip() else summary(scenario, [Outcome(None, None, 0, "the run broke off")])
+    def told(name: str) -> str:
+        (result,) = results_of(found.pop(name))
+        return json.dumps(result.as_json()) if as_json else line(result)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(work, scenario) for scenario in scenarios]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        except BaseException:
-            for one in waiting:
-                one.cancel()
-            for worker in workers:
-                worker.terminate()
-            raise
+    for run in runs:
+        found.setdefault(run.scenario, []).append(run)
+        if len(found[run.scenario]) == wanted.get(run.scenario):
+            yield told(run.scenario)
+    yield from map(told, list(found))
+
+
+def read(path: Path) -> list[Run]:
+    """Return the runs that were written down, up to a line that was cut off."""
+    return [Run.read(text) for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]
+
+
+def number_of_rows(texts: Sequence[str]) -> dict[str, int]:
+    """Return what N, S0=N and S0/nights=N say: how many runs each row has.  Raises ValueError."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if not number.isdecimal() or int(number) < 1 or not any(is_meant(name, one) for one in find([])):
+            raise ValueError(f"{text!r} is no number of runs; 20 and S0=120 would do")
+        found[name] = int(number)
+    if ANY not in found:
+        raise ValueError(f"{' '.join(texts)}: how many runs have the others? 20 beside it would say")
+    return found
 
 
 def main() -> int:
     """Run what was named and return the exit code: 0 if every scenario was within its figures."""
+    options, batches = _options()
+    runs: list[Run] = []
+    out = sys.stdout if options.out == Path("-") else options.out.open("a") if options.out is not None else None
+    silent = options.markdown or out is sys.stdout
+
+    def kept(found: Iterable[Run]) -> Iterator[Run]:
+        for run in found:
+            runs.append(run)
+            if out is not None:
+                print(run.as_line(), file=out, flush=True)
+            yield run
+
+    wanted = Counter[str]()
+    for batch in batches:
+        wanted[batch.scenario.name] += batch.runs
+    if not (options.json or silent):
+        print(HEADING, flush=True)
+    code = 0
+    try:
+        with stoppable() as tidying:
+            for text in shown(kept(_performed(options, batches)), wanted, as_json=options.json):
+                if not silent:
+                    print(text, flush=True)
+            tidying()
+    except NetworkUnavailable as error:
+        print(f"homing: {error}", file=sys.stderr)
+        return 1
+    except Stopped:
+        code = 1
+    if options.markdown:
+        print(markdown(results_of(runs)))
+    if runs and not (options.json or out is sys.stdout):
+        print(f"\n{loads(runs)}")
+    if code:
+        print("homing: stopped; everything that was made is gone", file=sys.stderr)
+    return code or (0 if runs and all(result.ok for result in results_of(runs)) else 1)
+
+
+def _options() -> tuple[argparse.Namespace, list[Batch]]:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.scenarios")
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help="S1, or S1/strict; all without one")
-    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each scenario")
+    parser.add_argument(
+        "--per-row", action="append", metavar="N", help="of each row of the table instead; also S0=N, S0/nights=N"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for all; then what there is counts")
     parser.add_argument("--jobs", type=int, default=JOBS, help="scenarios at a time")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="append each run, as a JSON line; -: print them only")
+    parser.add_argument("--from", type=Path, metavar="FILE", dest="source", help="run nothing: show what --out wrote")
     parser.add_argument("--json", action="store_true", help="one JSON object a scenario")
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
     parser.add_argument("--settled", type=float, help="seconds before each fault, instead of 10 or what is needed")
@@ -209,29 +263,30 @@ def main() -> int:
     options = parser.parse_args()
     try:
         scenarios = find(options.names)
+        if options.settled is not None:
+            scenarios = [replace(scenario, settled_s=options.settled) for scenario in scenarios]
+        if options.per_row:
+            return options, planned(scenarios, number_of_rows(options.per_row))
     except ValueError as error:
         parser.error(str(error))
-    if options.settled is not None:
-        scenarios = [replace(scenario, settled_s=options.settled) for scenario in scenarios]
-    results: list[Result] = []
-    if not (options.json or options.markdown):
-        print(HEADING, flush=True)
-    try:
-        with stoppable() as tidying:
-            for result in run_all(scenarios, options.runs, options.jobs, told=options.story, asked=options.why):
-                results.append(result)
-                if not options.markdown:
-                    print(json.dumps(result.as_json()) if options.json else line(result), flush=True)
-            tidying()
-    except NetworkUnavailable as error:
-        print(f"homing: {error}", file=sys.stderr)
-        return 1
-    except Stopped:
-        print("homing: stopped; everything that was made is gone", file=sys.stderr)
-        return 1
-    if options.markdown:
-        print(markdown(results))
-    return 0 if all(result.ok for result in results) else 1
+    return options, [Batch(scenario, options.runs) for scenario in scenarios]
+
+
+def _performed(options: argparse.Namespace, batches: Sequence[Batch]) -> Iterator[Run]:
+    """Yield the runs as they are done; more than one at a time have a process each."""
+    if options.source is not None:
+        yield from read(options.source)
+    elif options.jobs > 1 and len(batches) > 1:
+        how = ["--why"] if options.why else []
+        with closing(Campaign(batches, options.jobs, how).runs(60.0 * options.minutes)) as found:
+            yield from found
+    else:
+        until = time.monotonic() + 60.0 * options.minutes
+        for batch in batches:
+            for run in runs_of(batch.scenario, batch.runs, told=options.story, asked=options.why):
+                yield run
+                if time.monotonic() > until:
+                    return
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -137,23 +138,38 @@ def test_a_line_says_what_was_not_as_it_should_be() -> None:
 def test_the_table_has_a_row_for_the_variants_of_a_scenario_together() -> None:
     seconds = {"S12/direct-cut": 1.0, "S12/new-address": 3.0, "S4/in-use": 2.0}
     rows = markdown([summary(find([name])[0], [Outcome(at, 0.5, 0)]) for name, at in seconds.items()]).splitlines()
-    assert rows[2] == "| S4 | outage | 1 of 1 | 2.00 s | 2.00 s | - / 5 s | 0 | in-use |"
+    assert rows[2] == "| S4 | outage | 1 of 1 | - | - | 2.00 s of 1 | - / 5 s | 0.50 s | 0 | in-use |"
     told = "new-address, of 2 (signal down 10 min -> 5 s)"
-    assert rows[3] == f"| S12 | outage | 2 of 2 | 2.00 s | 3.00 s | - / 5 s | 0 | {told} |"
+    assert rows[3] == f"| S12 | outage | 2 of 2 | - | - | 3.00 s of 2 | - / 5 s | 0.50 s | 0 | {told} |"
+
+
+def test_the_table_has_percentiles_where_the_variants_together_have_the_runs_for_them() -> None:
+    def row(runs: int) -> str:
+        results = [summary(find([name])[0], [Outcome(2.0, None, 0)] * runs) for name in ("S1/strict", "S1/lax")]
+        return markdown(results).splitlines()[2]
+
+    assert row(9).startswith("| S1 | outage | 18 of 18 | - | - | 2.00 s of 18 |")
+    assert row(10).startswith("| S1 | outage | 20 of 20 | 2.00 s | - | 2.00 s of 20 |")
+    assert row(50).startswith("| S1 | outage | 100 of 100 | 2.00 s | 2.00 s | 2.00 s of 100 |")
+
+
+def test_displacements_are_no_seconds() -> None:
+    result = summary(find(["S21/displacements"])[0], [Outcome(7.0, 1.0, 0)])
+    assert markdown([result]).splitlines()[2].startswith("| S21 | displacements | 1 of 1 | - | - | 7 of 1 | - / 6 |")
 
 
 # --- for real ---
 
 
 def lab(*arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.lab.scenarios", *arguments, "--runs", "1", "--settled", "2", "--json"]
+    command = [sys.executable, "-m", "tests.lab.scenarios", *arguments, "--settled", "2"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.netns
 def test_a_pair_recovers_from_what_breaks_and_does_not_feel_a_signal_server_that_restarts() -> None:
     broken = {"S1/strict", "S9/to-bob", "S12/relay-restarted", "S19/packet-killed-direct"}
-    run = lab(*broken, "S11/direct", "--jobs", "5")
+    run = lab(*broken, "S11/direct", "--jobs", "5", "--runs", "1", "--json")
     out, err = run.communicate(timeout=180)
     results = {f"{one.scenario}/{one.variant}": one for one in map(Result.read, out.splitlines())}
     unfelt = results.pop("S11/direct")
@@ -164,7 +180,7 @@ def test_a_pair_recovers_from_what_breaks_and_does_not_feel_a_signal_server_that
 
 @pytest.mark.netns
 def test_the_lab_leaves_nothing_behind_when_it_is_stopped() -> None:
-    run = lab("S4", "--jobs", "2")
+    run = lab("S4", "--jobs", "2", "--json")
 
     def made() -> list[str]:
         workers = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=False)
@@ -180,3 +196,21 @@ def test_the_lab_leaves_nothing_behind_when_it_is_stopped() -> None:
     _, err = run.communicate(timeout=60)
     assert err.splitlines()[-1] == "homing: stopped; everything that was made is gone"
     assert (run.returncode, made()) == (1, [])
+
+
+@pytest.mark.netns
+def test_a_lab_whose_time_is_over_has_written_its_runs_down_and_shows_them(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    run = lab("S11/relayed", "S14/relayed", "--per-row", "100", "--jobs", "2", "--minutes", "0.7", "--out", str(out))
+    table, err = run.communicate(timeout=120)
+    runs = out.read_text().splitlines()
+    assert 2 <= len(runs) < 200, err
+    assert f"\n{len(runs)} runs; load average" in table
+    again = subprocess.run(
+        [sys.executable, "-m", "tests.lab.scenarios", "--from", str(out), "--markdown"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {line.split(" | ")[0] for line in again.stdout.splitlines()[2:4]} == {"| S11", "| S14"}
+    assert f"\n{len(runs)} runs; load average" in again.stdout
