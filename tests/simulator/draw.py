@@ -1,10 +1,16 @@
-"""Makes up a scenario from a seed: a few agents behind drawn NATs, and some faults that may overlap."""
+"""Makes up a scenario from a seed: half of them from anything there is, half around one rule (families.py).
+
+From anything: a few agents behind drawn NATs, and some faults that may overlap.
+"""
 
 from itertools import combinations
 from random import Random
 from typing import Literal
 
+import msgspec
+
 from tests.kit.nats import FULL_CONE, MASQUERADE, PORT_RESTRICTED_CONE, SYMMETRIC, Router, Site, expected_path
+from tests.simulator.families import FAMILIES
 from tests.simulator.faults import (
     ActorFailed,
     AddressChanged,
@@ -25,11 +31,13 @@ from tests.simulator.faults import (
     SignalRestarted,
     Slept,
 )
-from tests.simulator.scenario import AT_S, Figures, Scenario
+from tests.simulator.scenario import Figures, Scenario
 from tests.simulator.simulation import AgentPlan, Topology
 
 NATS = (None, None, FULL_CONE, PORT_RESTRICTED_CONE, MASQUERADE, SYMMETRIC)
+FIRST_S = (10.0, 10.0, 40.0)  # until the first fault: what starts together has settled
 WITHIN_S = 60.0  # of the first fault, the others begin
+QUIET_S = (20.0, 70.0)  # that a run goes on after the last
 MOST_FAULTS = 6
 
 OURS = Figures(recovered_s=20.0)
@@ -45,18 +53,25 @@ HARMLESS_KINDS = (SignalRestarted, SignalMangled, MailLost, ActorFailed, OffersF
 def draw(seed: int) -> Scenario:
     """Return the scenario of this seed."""
     rng = Random(f"scenario {seed}")
+    scenario = rng.choice(list(FAMILIES.values()))(rng) if rng.random() < 0.5 else draw_freely(rng)
+    return msgspec.structs.replace(scenario, name=f"seed {seed}")
+
+
+def draw_freely(rng: Random) -> Scenario:
+    """Draw from anything there is."""
     topology = _topology(rng)
     names = [f"node{number}" for number in range(len(topology.agents))]
     faults: list[AnyFault] = []
-    harmless = rng.random() < 0.25
+    harmless, first_s = rng.random() < 0.25, rng.choice(FIRST_S)
     for _ in range(rng.randint(1, MOST_FAULTS)):
-        at_s = AT_S + (rng.uniform(0.0, WITHIN_S) if faults else 0.0)
+        at_s = first_s + (rng.uniform(0.0, WITHIN_S) if faults else 0.0)
         faults.append(_harmless(rng, at_s, names) if harmless else _fault(rng, at_s, names, topology.relays))
     return Scenario(
-        name=f"seed {seed}",
+        name="drawn freely",
         topology=topology,
         faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
         figures=figures_of(topology, faults),
+        quiet_s=rng.choice(QUIET_S),
     )
 
 
@@ -92,7 +107,7 @@ def _topology(rng: Random) -> Topology:
         homes = list(range(relays))
         rng.shuffle(homes)
         plans.append(AgentPlan(site, tuple(homes), foreign=foreign and number == 0))
-    rate = rng.choice((0.0, 2.0, 5.0, 5.0, 20.0) if count == 2 else (0.0, 2.0, 5.0))  # packets cost most of a run
+    rate = rng.choice((0.0, 2.0, 5.0, 10.0) if count == 2 else (0.0, 2.0, 2.0))  # packets cost most of a run
     return Topology(tuple(plans), relays=relays, ice=rng.random() < 0.7, per_second=rate)
 
 

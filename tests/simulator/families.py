@@ -1,7 +1,7 @@
 """Scenarios drawn around one rule: two agents, little traffic, and only the faults that put the rule to the test.
 
-draw.py draws from everything, and what takes three faults in one order is rare there.  The times, the order, the number
-of the faults and the NATs are drawn here too.
+Where everything is drawn freely, what takes three faults in one order is rare.  The times, the order, the number of the
+faults and the NATs are drawn here too.
 """
 
 from collections.abc import Callable
@@ -88,11 +88,6 @@ FAMILIES: dict[str, Callable[[Random], Scenario]] = {
     "offers": _offers,
 }
 """By name."""
-
-
-def draw_of(family: str, seed: int) -> Scenario:
-    """Return the scenario of this family and seed."""
-    return FAMILIES[family](Random(f"{family} {seed}"))
 
 
 def _scenario(

@@ -105,7 +105,7 @@ def test_every_mutant_can_be_made_and_unmade() -> None:
 
 
 def test_only_what_the_product_itself_passes_finds_a_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.simulator.mutants.draw_of", lambda _family, _seed: NEW_ADDRESS)
+    monkeypatch.setattr("tests.simulator.mutants.draw", lambda _seed: NEW_ADDRESS)
     found = hunt(mutant("always reuse"), seeds=1)
     assert found is not None
     assert found[0] == 0

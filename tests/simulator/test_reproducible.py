@@ -10,7 +10,7 @@ from tests.simulator.draw import draw
 from tests.simulator.run import run
 from tests.simulator.scenario import NAMED, pair
 
-DRAWN = 21  # four agents, two relays, faults of many kinds
+DRAWN = 337  # three agents, two relays, faults of five kinds
 DIGESTS = """
 from tests.simulator.__main__ import run_drawn
 print(run_drawn({seed}).digest)

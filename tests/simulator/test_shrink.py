@@ -4,7 +4,6 @@ import pytest
 
 from tests.simulator.__main__ import main
 from tests.simulator.diagram import LANE, diagram
-from tests.simulator.draw import draw
 from tests.simulator.faults import DirectCut, Killed, MailLost, NatChanged, words
 from tests.simulator.run import Run, perform
 from tests.simulator.scenario import Figures, Scenario, pair
@@ -41,7 +40,7 @@ def test_two_faults_that_need_each_other_stay() -> None:
 
 
 def test_it_gives_up_in_time() -> None:
-    assert shrink(draw(5), lambda _candidate: True, most=3).runs == 3
+    assert shrink(scenario(*NOISE, CUT), lambda _candidate: True, most=3).runs == 3
 
 
 def test_a_run_is_drawn_with_a_lane_for_each_agent() -> None:
