@@ -55,9 +55,9 @@ from actors.node.child import (
 )
 
 READY_S = 15.0  # from start to ProcessReady
-SUSPICIOUS_S = 0.2  # of silence: the kernel is asked
-LOOK_S = 0.25  # between two looks at a silent child
-MAX_STEP_S = 0.5  # silence counted at one look
+SUSPICIOUS_S = 0.1  # of silence: the kernel is asked
+LOOK_S = 0.1  # between two looks at a silent child
+MAX_STEP_S = 0.25  # silence counted at one look
 DUMP_S = 0.1  # for the stacks of a hung process to be written
 REKILL_S = 1.0
 ALIVE_S = 1.0  # between two Announce(alive)

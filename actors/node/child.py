@@ -33,8 +33,9 @@ class Patience:
 
 
 # The packet process must be back within 2 s of a hang or a crash, its own start included (recovery S19).
-PACKET_PATIENCE = Patience(ping_s=0.25, stopped_s=0.4, waiting_s=0.7, busy_s=3.0)
+PACKET_PATIENCE = Patience(ping_s=0.25, stopped_s=0.3, waiting_s=0.7, busy_s=3.0)
 CONTROL_PATIENCE = Patience(ping_s=1.0, stopped_s=5.0, waiting_s=5.0, busy_s=15.0)
+IDLE_S = 0.2  # that a silent child must be found idle: one look may find a thread between two pieces of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Up:
     ping_at: float  # of the next ping
     token: int | None = None  # of the ping that is out
     silent_s: float = 0.0  # since it went out
-    idle_looks: int = 0  # looks in a row that found it waiting or stopped
+    idle_from_s: float | None = None  # of this silence; None: it was busy, or gone, when last looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +118,21 @@ class Child:
     def judge(self, activity: Activity) -> str | None:
         """Weigh what the kernel says of a silent child.  Returns why it is hung, or None."""
         assert isinstance(self.state, Up), self.state
-        idle_looks = 0 if activity == "runnable" else self.state.idle_looks + 1
-        self.state = replace(self.state, idle_looks=idle_looks)
+        silent_s, idle_from_s = self.state.silent_s, self.state.idle_from_s
+        if activity in ("runnable", "gone"):
+            idle_from_s = None
+        elif idle_from_s is None:
+            idle_from_s = silent_s
+        self.state = replace(self.state, idle_from_s=idle_from_s)
         limits = {
             "stopped": self.patience.stopped_s,
             "waiting": self.patience.waiting_s,
             "runnable": self.patience.busy_s,
             "gone": float("inf"),  # its exit is on the way to us
         }
-        # One look may find a thread between two pieces of work; only the second in a row counts.
-        if self.state.silent_s < limits[activity] or idle_looks == 1:
+        if silent_s < limits[activity] or (idle_from_s is not None and silent_s < idle_from_s + IDLE_S):
             return None
-        return f"hung: {activity}, no answer to a ping for {self.state.silent_s:.1f} s"
+        return f"hung: {activity}, no answer to a ping for {silent_s:.1f} s"
 
     def failed(self, reason: str, rng: Random, now: float) -> float:
         """Note that this incarnation is gone.  Returns how long to wait before the next, in seconds."""
