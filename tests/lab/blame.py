@@ -51,6 +51,7 @@ EVENT = causes("none", "interface_changed")
 EXPECTED: dict[str, Expected] = {
     "S0/": Expected(MOVED, ANY_END),
     "S1/": Expected(MOVED, ANY_END),
+    "S1/quic": Expected(MOVED | UNFELT, ANY_END | UNFELT),
     "S2/": Expected(MOVED, ANY_END),
     "S3/": Expected(MOVED | causes("both_nats_changed"), UNFELT, BOTH),
     "S4/": Expected(causes("relay_link_half_open"), ANY_END),

@@ -18,7 +18,9 @@ from actors.demo.traffic import boot_time
 from tests.lab.faults import Drop, cut, drop_udp, flush_conntrack, mend, redial
 from tests.lab.stage import RELAY_PORTS, Stage
 
-IDLE_S = (5.0, 30.0)  # drawn: keepalives and checks are elsewhere in their time at each fault
+# Drawn, so that keepalives and checks are elsewhere in their time at each fault.  Until a keepalive or two have come,
+# ICE checks the pair as one with traffic.
+IDLE_S = (40.0, 65.0)
 APART_S = 5.0  # between a first fault and the second: by then the first is over
 _addresses = count(1)
 

@@ -118,6 +118,8 @@ def _addresses() -> Iterator[Scenario]:
     for kind, nat in ROUTERS:
         one, both = breaks.new_address("alice"), breaks.new_address("alice", "bob")
         yield Scenario("S1", kind, one, "relayed", BACK, homes(nat, ice=False))
+        quic = replace(homes(nat, ice=False), quic=True)
+        yield Scenario("S1", f"quic-{kind}", one, "relayed", Limit(None, 0.5), quic, disruptive=0)
         yield Scenario("S2", kind, one, "direct", BACK, homes(nat))
         yield Scenario("S3", f"relayed-{kind}", both, "relayed", BOTH, homes(nat, ice=False))
         yield Scenario("S3", f"direct-{kind}", both, "direct", BOTH, homes(nat))
@@ -158,7 +160,7 @@ def _direct() -> Iterator[Scenario]:
     for one in found:
         yield one
         idle = replace(one, variant=f"{one.variant}-idle", fault=breaks.when_idle(one.fault))
-        yield replace(idle, measured="path left", limit=Limit(None, 60.0), recovers_s=90.0, settled_s=2.0)
+        yield replace(idle, measured="path left", limit=Limit(None, 60.0), watch_s=0.0, recovers_s=90.0, settled_s=2.0)
     yield Scenario("S15", "wireguard-dropped", breaks.then_the_relay, "direct", FELT, homes(), watch_s=1.0, again=False)
 
     for event, limit in ((True, 10.0), (False, 60.0)):

@@ -29,7 +29,8 @@ from actors.trace.live import read_rings
 from actors.trace.record import Record
 from tests.kit.nats import Nat, Router, Site
 from tests.lab.matrix import SETTINGS
-from tests.lab.topology import HUB, Gate, Ground, Place, Setting
+from tests.lab.topology import HUB, UPLINK, Gate, Ground, Place, Setting
+from transport.drivers.self_made import self_made
 from wg.paths import PathKind
 
 RELAY_PORTS = (8080, 8081)
@@ -45,6 +46,7 @@ HALF_S = 0.5
 LOOK_S = 0.1
 
 CLOCK_VARIABLE = "HOMING_LAB_CLOCK"
+QUIC = 'transport = "quic"\nfingerprints = ["sha256:{}"]\n'  # of [relay], which goes before
 ICE_OFF = "\n[ice]\nenabled = false\n"
 
 
@@ -58,6 +60,7 @@ class Plan:
     relays: tuple[tuple[int, ...], ...] = ((0,), (0,))  # the relay servers that each end is told of
     third: Literal["", "friend", "double"] = ""  # one more agent: a peer of both, or one with the left one's key
     standby: bool = True  # beside a direct path there can be a relayed connection
+    quic: bool = False  # the links to the first relay server are
     crowd: int = 0  # more clients of the first relay server
     meddling: Literal["", "always", "told"] = (
         ""  # the signal server delays, reorders, duplicates and replays; or holds back
@@ -85,6 +88,10 @@ class Stage(Pair):
     def __init__(self, plan: Plan) -> None:
         super().__init__("lab", self._lay_out, settings=SETTINGS + ("" if plan.ice else ICE_OFF), relay_options=())
         self.plan = plan
+        if plan.quic:
+            made = self_made(self.directory, [HUB[0]])
+            self._relay_options = ("--quic-dir", str(self.directory))
+            self._settings = QUIC.format(made.fingerprint.hex()) + self._settings
         self.servers: list[subprocess.Popen[str] | None] = [None, None]  # the relays
         self.third: End | None = None
         self._crowd: subprocess.Popen[str] | None = None
@@ -93,6 +100,9 @@ class Stage(Pair):
     def _lay_out(self, network: Network) -> Homes:
         self.ground = Ground(network, Setting("lab", self.plan.left, self.plan.right))
         left, right = self.ground.places
+        for place in (left, right) if self.plan.quic else ():
+            # Several datagrams that leave as one piece for the card to cut would share its fate at a router.
+            place.host.ip("link", "set", "dev", UPLINK, "gso_max_segs", "1")
         return Homes(self.ground.hub, (left.host, right.host))
 
     def _move_in(self, homes: Homes) -> None:
@@ -134,7 +144,8 @@ class Stage(Pair):
         """Start one of the relay servers; the first answers STUN too."""
         url, port = RELAYS[index], RELAY_PORTS[index]
         secret = ("--secret-file", str(self.directory / "relay.secret"))
-        first = ("--stun-port", str(STUN_PORT), "--health-port", str(RELAY_METRICS_PORT)) if index == 0 else ()
+        more = ("--stun-port", str(STUN_PORT), "--health-port", str(RELAY_METRICS_PORT), *self._relay_options)
+        first = more if index == 0 else ()
         listen = ("--listen", f":{port}", "--exposed-url", url)
         self.servers[index] = self._spawn(self.hub, f"relay{index}", "relay", *listen, *secret, *first)
         self.relay = self.servers[0]
@@ -247,6 +258,8 @@ class Stage(Pair):
         """Tell whether every pair is connected so, with a relayed connection beside a direct path."""
         ends = self.all_ends if self.plan.third != "double" else self.ends
         if not all(set(self.paths(end)) == {kind} for end in ends):
+            return False
+        if self.plan.quic and {link.transport for end in ends for link in self.report(end).links} != {"quic", None}:
             return False
         alone = kind == "relayed" or not self.plan.standby
         return alone or all(peer.relay_url for end in ends for peer in self.decided(end))
