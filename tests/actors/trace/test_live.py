@@ -30,6 +30,7 @@ MAX_TRIES = 500  # of 10 ms
 @pytest.fixture
 def context() -> Iterator[Context]:
     made: Context = zmq.Context()
+    made.set(zmq.BLOCKY, False)  # else a socket that is dropped with mail for nobody holds its end up for ever
     yield made
     made.destroy(linger=0)
 
