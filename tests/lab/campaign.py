@@ -35,12 +35,12 @@ class Batch:
 def planned(scenarios: Sequence[Scenario], per_row: Mapping[str, int]) -> list[Batch]:
     """Return the batches that give each row so many runs, spread evenly over its variants.
 
-    `per_row` has a number for rows by scenario (S0) or by how a variant begins (S0/nights), and one for the rest (ANY).
+    `per_row` has a number for rows of a scenario (S0) or with a variant that begins so (S0/nights), and for the rest.
     """
     rows: dict[object, list[Scenario]] = {}
     for scenario in scenarios:
         rows.setdefault(scenario.row, []).append(scenario)
-    wanted = {row: -(-_number(of[0], per_row) // len(of)) * len(of) for row, of in rows.items()}
+    wanted = {row: -(-_number(of, per_row) // len(of)) * len(of) for row, of in rows.items()}
     for of in rows.values():
         Random(0).shuffle(of)  # the first few are of every kind
     batches = []
@@ -56,8 +56,8 @@ def is_meant(name: str, scenario: Scenario) -> bool:
     return name in (ANY, scenario.id) or ("/" in name and scenario.name.startswith(name))
 
 
-def _number(scenario: Scenario, per_row: Mapping[str, int]) -> int:
-    return per_row[max((name for name in per_row if is_meant(name, scenario)), key=len)]
+def _number(of: Sequence[Scenario], per_row: Mapping[str, int]) -> int:
+    return per_row[max((name for name in per_row if any(is_meant(name, one) for one in of)), key=len)]
 
 
 def _rounds(most: int) -> Iterator[tuple[int, int]]:
