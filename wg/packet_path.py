@@ -16,7 +16,7 @@ from config.keys import PublicKey, decode_key, encode_key
 from wg.allowed_ips import AllowedIps, Prefix
 from wg.constants import NO_PRESHARED_KEY, TRANSPORT_OVERHEAD
 from wg.cookie import HandshakeGate
-from wg.datagrams import DirectVia, Endpoint, RelayedVia, UdpBatch, Via
+from wg.datagrams import DirectVia, Endpoint, UdpBatch, Via
 from wg.ecn import NOT_ECT, ecn_of
 from wg.errors import InvalidMessage
 from wg.inner import destination_of
@@ -93,6 +93,10 @@ class PacketPath:
     def peer_count(self) -> int:
         """How many peers are configured."""
         return len(self._peers)
+
+    def knows(self, key: PublicKey) -> bool:
+        """Return whether this peer is configured."""
+        return key in self._peers
 
     # --- what the control side asks for ---
 
@@ -175,7 +179,7 @@ class PacketPath:
         if peer is None:
             self._count("relayed_by_unknown_peer", len(payloads))
             return
-        via = RelayedVia(key, link, generation)
+        via = peer.came_by(link, generation)
         self._count("no_wireguard", len(self._handle_messages(payloads, via, peer, NOT_ECT, now)))
 
     def handle_tun(self, packets: Iterable[bytes], now: float) -> None:

@@ -54,6 +54,16 @@ class PeerPath:
         if self._sent_at is None:
             self._sent_at = now
 
+    def came_by(self, link: int, generation: int) -> RelayedVia:
+        """Return what something came by: this relayed connection, if it came by its link.
+
+        There the peer counts before a connection is open too (generation 0): a relay server may call one absent who is
+        there.  What comes by another link says nothing of this one: the peer has moved to another relay server.
+        """
+        if generation == 0 and isinstance(self.via, RelayedVia) and link == self.via.link:
+            return self.via
+        return RelayedVia(self._peer, link, generation)
+
     def heard(self, via: Via, now: float) -> PathHeard | None:
         """Credit the path with a packet that came by this incarnation of it; the report is owed, unless None."""
         self.heard_at = now
@@ -104,13 +114,8 @@ class PeerPath:
         return path == self.current()
 
     def _is_current(self, via: Via) -> bool:
-        """Return whether what came by `via` came the way that we send now.
-
-        On its link a peer counts without a relayed connection too: a relay server may call one absent who is there.
-        """
-        if isinstance(via, RelayedVia) and isinstance(self.via, RelayedVia):
-            return via.link == self.via.link and via.generation in (self.via.generation, 0)
-        return self.via is not None
+        """Return whether what came by `via` came the way that we send now; a direct path roams."""
+        return via == self.via if isinstance(via, RelayedVia) else self.via is not None
 
 
 def _direct_via(path: DirectPath) -> DirectVia:

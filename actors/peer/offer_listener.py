@@ -1,8 +1,9 @@
 """Which offers count, who must hear of them, and what our own say.
 
     Listening --SendOffer, while our home relay is down, or many peers have just lost it--> Holding
-        ^---HoldDue: it goes out------------------------------------------------------------/
-        ^---HomeRelayChanged(url): the guard asks anew--------------------------------------/
+        |  ^---HoldDue: it goes out-----------------------------------------------------------/ ^
+        |  ^---HomeRelayChanged(url), the one that we named last: the guard asks anew---------/ |
+        \\------HomeRelayChanged(url), another-------------------------------------------------/
 
     offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
                  \\--> ICE:   the same, with the candidates after it --IceTurnDone---> the next
@@ -50,6 +51,7 @@ from transport.signal.messages import (
 )
 
 HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
+RENAMED_S = 0.02  # from another home relay to the offer that names it: the guard may ask for one as well
 TOGETHER_S = 1.0  # after our home relay went: peers that offer do so all for that reason
 MAX_NONCES = 512  # remembered, of sealed messages
 MAX_BEHIND = 32  # candidates kept, the newest, behind the turn that waits
@@ -121,6 +123,8 @@ class OfferListener:
         self._session: SessionId | None = None
         self._relay_generation = 0
         self._relay_url: str | None = None  # where we meet, if not at our home
+        self._named: str | None = None  # the relay of our last offer or answer; None: there was none, or it had none
+        self._described = False  # by an offer or an answer
         self._remote: RemoteKnown | None = None
         self._unanswered = 0  # offers sent since the remote last said something
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
@@ -271,13 +275,20 @@ class OfferListener:
         return [Later(now + hold_s, HoldDue())]
 
     def _on_home_changed(self, home: HomeRelayChanged, now: float) -> list[Effect]:
-        """Take note of our home relay; the guard hears of it too, and asks anew for what is owed still."""
+        """Take note of our home relay; the guard hears of it too, and asks anew for what is owed still.
+
+        Where the remote knows of another relay, or of none, it is told also if a path is proven by then: it could send
+        to where nobody listens any more, or have no relayed connection to stand by.
+        """
         self._home = home
         if home.url is None:
             self._together_until = now + TOGETHER_S
             return []
-        self.state = Listening()
-        return [Cancel(HoldDue)]
+        if not self._described or (self._relay_url or home.url) == self._named:
+            self.state = Listening()
+            return [Cancel(HoldDue)]
+        self.state = Holding("our home relay is another")
+        return [Later(now + RENAMED_S + self._rng.uniform(0.0, home.spread_s), HoldDue())]
 
     def _offer(self) -> list[Effect]:
         self._unanswered += 1
@@ -295,12 +306,13 @@ class OfferListener:
             relay_urls=tuple(url for url in (home.url, elsewhere) if url is not None),
         )
         self._next_offer_id += 1
+        self._named, self._described = elsewhere or home.url, True
         description = Description(
             ice=self._ice,
             session=self._session,
             listen_port=self._listen_port,
             version=self._version,
-            relay_url=elsewhere or home.url,
+            relay_url=self._named,
             relay_ip=home.server_ip if elsewhere is None else None,
             homing=homing,
         )

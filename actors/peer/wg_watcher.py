@@ -174,7 +174,7 @@ class WgWatcher:
     def _on_heard(self, kind: PathKind, generation: int, heard_at: float, *, round_trip: bool = False) -> list[Effect]:
         effects: list[Effect] = []
         watch = self._paths[kind].watch
-        if watch is not None and generation in (watch.generation, 0):  # 0: on its link, before it was open; or direct
+        if watch is not None and (kind == "direct" or generation == watch.generation):
             effects = self._paths[kind].hear(heard_at, round_trip=round_trip)
         if self._remote.ours is False and self._in_use not in (kind, None):
             # They send relayed traffic from the direct endpoint: an answer counts from anywhere.

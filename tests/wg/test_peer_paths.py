@@ -187,6 +187,22 @@ def test_another_incarnation_of_the_relayed_path_is_reported_at_once() -> None:
     assert [report.generation for report in b.told(PathHeard)] == [3, 4]
 
 
+@pytest.mark.parametrize(("link", "told"), [(LINK, GENERATION), (LINK + 1, 0)])
+def test_a_packet_without_a_relayed_connection_counts_for_the_one_of_its_link_alone(link: int, told: int) -> None:
+    net = Network()
+    a, b = net.connected()
+    b.uses(a, relayed())
+    net.sees = lambda sender, datagrams: []
+    b.send(between(b, a))
+    a.path.handle_tun([between(a, b)], net.now)
+    (batch,) = a.path.output().udp
+    b.path.handle_relayed(a.key, link, 0, batch.datagrams, net.now)
+    net.run()
+    assert [report.generation for report in b.told(PathHeard)] == [told]
+    net.advance(SILENCE_S)
+    assert bool(b.told(PathSilent)) == (link != LINK)
+
+
 def test_silence_is_told_once_a_second_after_something_was_sent() -> None:
     net = Network()
     a, b = net.connected()

@@ -1,5 +1,6 @@
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -259,6 +260,49 @@ def test_but_not_for_long() -> None:
     bench.advance(HOLD_S)
     [post] = posts(bench)
     assert post.description.relay_url is None
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_who_was_told_of_another_relay_or_of_none_is_told_of_the_new_one(asked: bool) -> None:
+    for told in (HomeRelayChanged(url=THEIRS, server_ip=None), AWAY):
+        bench = listening(told)
+        bench.tell(offer(1), AWAY)
+        if asked:
+            bench.tell(SEND)  # it waits for a home, and is then the same offer
+        bench.tell(AT_HOME, SEND)
+        bench.advance(10)
+        assert [(post.kind, post.description.relay_url) for post in posts(bench)] == [
+            ("answer", told.url),
+            ("offer", HOME),
+        ]
+
+
+def test_who_knows_of_our_relay_hears_nothing_when_it_is_back() -> None:
+    bench = listening()
+    bench.tell(SEND, AWAY, AT_HOME)
+    bench.advance(10)
+    assert len(posts(bench)) == 1
+
+
+def test_who_meets_us_elsewhere_hears_nothing_of_another_home() -> None:
+    bench = listening()
+    bench.tell(LocalRelayChanged(peer=BOB, generation=42, url=THEIRS), SEND, AWAY, AT_HOME)
+    bench.advance(10)
+    assert [post.description.relay_url for post in posts(bench)] == [THEIRS]
+
+
+def test_many_peers_that_hear_of_another_home_relay_share_the_time() -> None:
+    times = []
+    for seed in range(100):
+        bench = listening(seed=seed)
+        bench.tell(SEND)
+        assert len(posts(bench)) == 1
+        bench.tell(HomeRelayChanged(url=THEIRS, server_ip=None, spread_s=2.0))
+        while not posts(bench):
+            bench.advance(0.1)
+        times.append(bench.now - 1000.0)
+    assert min(times) < 0.4
+    assert 1.6 < max(times) <= 2.2
 
 
 def test_many_peers_that_lose_the_relay_at_once_share_the_time() -> None:

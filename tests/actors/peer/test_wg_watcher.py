@@ -120,12 +120,9 @@ def test_who_is_not_the_controller_lets_it_begin() -> None:
 
 @pytest.mark.parametrize("ours", [True, False, None])
 def test_a_handshake_or_a_packet_on_the_path_proves_it(ours: bool | None) -> None:
-    for generation in (G, 0):
-        bench = watcher(ours=ours)
-        bench.tell(WATCH)
-        done = HandshakeCompleted(peer=BOB, path="relayed", role="responder", rtt_s=None, generation=generation)
-        bench.tell(done)
-        assert [type(mail) for mail in bench.mail(TO.conn)] == [PathProven]
+    bench = watcher(ours=ours)
+    bench.tell(WATCH, HandshakeCompleted(peer=BOB, path="relayed", role="responder", rtt_s=None, generation=G))
+    assert [type(mail) for mail in bench.mail(TO.conn)] == [PathProven]
     bench = watcher(ours=ours)
     bench.tell(WATCH, heard(bench))
     assert [type(mail) for mail in bench.mail(TO.conn)] == [PathProven]
@@ -136,6 +133,7 @@ def test_what_was_heard_on_an_older_connection_or_another_path_proves_nothing() 
     before = heard(bench)
     bench.advance(1)
     bench.tell(WATCH, heard(bench, G - 1), heard(bench, 0, path="direct"), before)
+    bench.tell(heard(bench, 0))  # by the link to another relay server, where the remote has moved to
     assert bench.mail(TO.conn) == []
 
 
@@ -157,7 +155,7 @@ def test_an_echo_that_came_back_over_an_older_connection_does_not_prove_the_new_
     [probe] = probes(bench)
     bench.tell(EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=G - 1))
     assert bench.mail(TO.conn) == []
-    bench.tell(EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=0))
+    bench.tell(EchoAnswered(peer=BOB, path="relayed", token=probe.token, rtt_s=0.05, generation=G))
     assert [type(mail) for mail in bench.mail(TO.conn)] == [PathProven]
 
 
