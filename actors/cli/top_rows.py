@@ -1,4 +1,4 @@
-"""What `homing top` shows, worked out from the agent's report: rows of peers, lines about the rest."""
+"""What `homing top` shows, worked out from the agent's report: cells of peers, lines about the rest."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,10 @@ from config.text import one_line
 HEADINGS = ("PEER", "STATE", "PATH", "PROOF", "RTT", "IN/s", "OUT/s", "REC")
 MAX_NAME, MAX_PATH = 12, 22  # characters, so that a row fits a terminal of 80
 
+Cells = tuple[str, ...]
 Order = Literal["name", "trouble", "proof", "rtt", "traffic"]
 ORDERS: tuple[Order, ...] = ("name", "trouble", "proof", "rtt", "traffic")
 STATES = ("quarantined", "connecting", "doubtful", "parked", "idle", "connected")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One peer."""
-
-    key: PublicKey
-    name: str
-    state: str
-    cells: tuple[str, ...]
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +27,38 @@ class _Seen:
 
 
 class Rows:
-    """Turns one report after the other into rows; from the one before come the rates."""
+    """Sorts and describes the peers of a report; from the one before come the rates."""
 
     def __init__(self) -> None:
+        self._peers: Sequence[PeerReport] = ()
         self._seen: dict[PublicKey, _Seen] = {}
 
-    def of(self, report: Report, now: float, order: Order, wanted: str = "") -> list[Row]:
-        """Return the rows of the peers whose name, state, path or key has `wanted` in it."""
+    def see(self, report: Report, now: float) -> None:
+        """Take in how the agent is now."""
+        self._peers = report.peers
         self._seen = {peer.public_key: self._see(peer, now) for peer in report.peers}
+
+    def of(self, order: Order, wanted: str = "") -> list[PeerReport]:
+        """Return the peers whose name, state, path or key has `wanted` in it."""
         text = wanted.strip().lower()
-        chosen = [peer for peer in report.peers if text in _searched(peer)]
+        chosen = [peer for peer in self._peers if not text or text in _searched(peer)]
         chosen.sort(key=lambda peer: _ORDER[order](peer, self._seen[peer.public_key].rates))
-        return [_row(peer, self._seen[peer.public_key].rates) for peer in chosen]
+        return chosen
+
+    def cells(self, peer: PeerReport) -> Cells:
+        """Return what is shown of a peer, a text under each heading."""
+        rates = self._seen[peer.public_key].rates
+        cells = (
+            _cut(peer.name, MAX_NAME),
+            _state(peer),
+            _cut(_path(peer), MAX_PATH),
+            "never" if peer.proof_age_s is None else brief(peer.proof_age_s),
+            "-" if peer.rtt_s is None else brief(peer.rtt_s),
+            size(int(rates[0])),
+            size(int(rates[1])),
+            str(peer.recoveries),
+        )
+        return tuple(map(one_line, cells))
 
     def _see(self, peer: PeerReport, now: float) -> _Seen:
         before = self._seen.get(peer.public_key)
@@ -95,21 +105,6 @@ def _process(one: ProcessReport) -> str:
         f"{one.process:<11}{state} mailbox {one.mailbox_depth}, dead letters {one.dead_letters}, "
         f"restarts {one.restarts}{why}, actors' {one.actor_restarts}, said {age}"
     )
-
-
-def _row(peer: PeerReport, rates: tuple[float, float]) -> Row:
-    state = _state(peer)
-    cells = (
-        _cut(peer.name, MAX_NAME),
-        state,
-        _cut(_path(peer), MAX_PATH),
-        "never" if peer.proof_age_s is None else brief(peer.proof_age_s),
-        "-" if peer.rtt_s is None else brief(peer.rtt_s),
-        size(int(rates[0])),
-        size(int(rates[1])),
-        str(peer.recoveries),
-    )
-    return Row(peer.public_key, peer.name, state, tuple(map(one_line, cells)), one_line(peer.reason))
 
 
 def _state(peer: PeerReport) -> str:

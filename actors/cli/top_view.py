@@ -8,26 +8,25 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.coordinate import Coordinate
 from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Input, RichLog, Static
+from textual.widgets import Footer, Input, RichLog, Static
 from textual.worker import get_current_worker
 
 from actors.cli.errors import CommandFailed
-from actors.cli.report import Report
-from actors.cli.top_rows import HEADINGS, ORDERS, Row, Rows, processes, summary
+from actors.cli.report import PeerReport, Report
+from actors.cli.top_rows import ORDERS, Rows, processes, summary
+from actors.cli.top_table import PeerTable
 from config.keys import PublicKey
+from config.text import one_line
 
 REFRESH_S = 1.0
-FIRST_NUMBER = HEADINGS.index("PROOF")  # of the columns that stand to the right
 MAX_LINES = 1000  # of mail that can be scrolled back to
-COLOURS = {"connected": "green", "doubtful": "yellow", "connecting": "red", "quarantined": "red"}
 BOX = """
 SCREEN { align: center middle; }
 SCREEN > Static { width: 76; max-width: 100%; height: auto; border: round $primary; padding: 0 1; }
 """
 HELP = """\
-up, down   choose a peer
+up, down   choose a peer; also page up, page down, home, end
 enter, f   follow the chosen peer's mail; again: leave it
 /          show only peers whose name, state, path or key has this text in it
 s          sort by name, trouble, age of proof, round trip time, traffic
@@ -103,7 +102,7 @@ class Top(App[None]):
 
     CSS = """
     #summary, #message { height: 1; }
-    #peers { height: 1fr; min-height: 4; }
+    PeerTable { height: 1fr; min-height: 4; }
     #reason { height: 1; color: $text-muted; }
     #mail { height: 1fr; border-top: solid; display: none; }
     #filter { height: 1; border: none; display: none; }
@@ -125,14 +124,13 @@ class Top(App[None]):
         self._source, self._rows = source, Rows()
         self._order = 0
         self._wanted = ""
-        self._shown: list[Row] = []
-        self._followed: Row | None = None
+        self._followed: PeerReport | None = None
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
         with Vertical():
             yield Static(id="summary", markup=False)
-            yield DataTable[Text](id="peers", cursor_type="row", cell_padding=0)
+            yield PeerTable(self._rows.cells)
             yield Static(id="reason", markup=False)
             yield Input(id="filter", placeholder="part of a name, state, path or key", compact=True)
             yield RichLog(id="mail", max_lines=MAX_LINES, markup=False, highlight=False, wrap=False)
@@ -142,7 +140,6 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        self._table.add_columns(*(f"{heading} " for heading in HEADINGS))
         self._table.focus()
         self.refresh_rows()
         self.set_interval(REFRESH_S, self.refresh_rows)
@@ -150,18 +147,17 @@ class Top(App[None]):
     def refresh_rows(self) -> None:
         """Show how the agent is now."""
         report = self._source.report()
-        rows = self._rows.of(report, self._source.now(), ORDERS[self._order], self._wanted)
+        self._rows.see(report, self._source.now())
         self.query_one("#summary", Static).update(summary(report))
         self.query_one("#processes", Static).update(processes(report))
-        self._fill(rows)
-        self._tell_reason()
+        self._arrange()
 
     # --- keys ---
 
     def action_sort(self) -> None:
         """Sort by the next."""
         self._order = (self._order + 1) % len(ORDERS)
-        self.refresh_rows()
+        self._arrange()
 
     def action_filter(self) -> None:
         """Let the operator say what is wanted."""
@@ -177,7 +173,7 @@ class Top(App[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter as it is typed."""
         self._wanted = event.value
-        self.refresh_rows()
+        self._arrange()
 
     def on_input_submitted(self) -> None:
         """Keep the filter, and go back to the peers."""
@@ -185,9 +181,9 @@ class Top(App[None]):
 
     def action_follow(self) -> None:
         """Show the chosen peer's mail, or no more of it."""
-        chosen, log = self._chosen, self.query_one("#mail", RichLog)
+        chosen, log = self._table.chosen, self.query_one("#mail", RichLog)
         self.workers.cancel_group(self, "mail")
-        if chosen is None or (self._followed is not None and self._followed.key == chosen.key):
+        if chosen is None or self._follows(chosen):
             self._followed, log.display = None, False
             return
         self._followed, log.display = chosen, True
@@ -195,17 +191,17 @@ class Top(App[None]):
         log.border_title = Text(f"mail of {chosen.name}")
         self._follow(chosen)
 
-    def on_data_table_row_selected(self) -> None:
+    def on_peer_table_entered(self) -> None:
         """Follow on enter."""
         self.action_follow()
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_peer_table_chosen(self) -> None:
         """Tell why the chosen peer is as it is."""
         self._tell_reason()
 
     def action_reset(self) -> None:
         """Ask, then reset the chosen peer."""
-        chosen = self._chosen
+        chosen = self._table.chosen
         if chosen is not None:
 
             def answered(sure: bool | None) -> None:
@@ -221,19 +217,19 @@ class Top(App[None]):
     # --- what takes long, on threads of its own ---
 
     @work(thread=True, group="mail")
-    def _follow(self, peer: Row) -> None:
+    def _follow(self, peer: PeerReport) -> None:
         worker = get_current_worker()
-        for line in self._source.mail(peer.key):
+        for line in self._source.mail(peer.public_key):
             if worker.is_cancelled:
                 return
             if line:
                 self.call_from_thread(self._write, peer, line)
 
     @work(thread=True, group="reset")
-    def _reset(self, peer: Row) -> None:
+    def _reset(self, peer: PeerReport) -> None:
         self.call_from_thread(self._tell, f"{peer.name} is being reset ...")
         try:
-            told = self._source.reset(peer.key, peer.name)
+            told = self._source.reset(peer.public_key, peer.name)
         except CommandFailed as error:
             told = "; ".join(error.lines)
         self.call_from_thread(self._tell, told)
@@ -241,37 +237,23 @@ class Top(App[None]):
     # --- the screen ---
 
     @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one("#peers", DataTable)
+    def _table(self) -> PeerTable:
+        return self.query_one(PeerTable)
 
-    @property
-    def _chosen(self) -> Row | None:
-        place = self._table.cursor_row
-        return self._shown[place] if 0 <= place < len(self._shown) else None
+    def _arrange(self) -> None:
+        """Show the peers that are wanted, in the order that is."""
+        self._table.show(self._rows.of(ORDERS[self._order], self._wanted))
+        self._tell_reason()
 
-    def _fill(self, rows: list[Row]) -> None:
-        """Put the rows into the table; the chosen peer stays chosen wherever it moves to."""
-        table, chosen = self._table, self._chosen
-        if [row.key for row in rows] == [row.key for row in self._shown]:
-            for place, (row, old) in enumerate(zip(rows, self._shown, strict=True)):
-                for column, cell in enumerate(row.cells):
-                    if cell != old.cells[column]:
-                        table.update_cell_at(Coordinate(place, column), _cell(row, column), update_width=True)
-            self._shown = rows
-            return
-        self._shown = rows
-        table.clear()
-        for row in rows:
-            table.add_row(*(_cell(row, column) for column in range(len(HEADINGS))))
-        place = next((number for number, row in enumerate(rows) if chosen and row.key == chosen.key), 0)
-        table.move_cursor(row=place)
+    def _follows(self, peer: PeerReport) -> bool:
+        return self._followed is not None and self._followed.public_key == peer.public_key
 
     def _tell_reason(self) -> None:
-        chosen = self._chosen
+        chosen = self._table.chosen
         if chosen is None:
             told = f"no peer has {self._wanted!r} in it" if self._wanted else "no peers yet"
         else:
-            told = f"{chosen.name}: {chosen.reason}" if chosen.reason else chosen.name
+            told = one_line(f"{chosen.name}: {chosen.reason}" if chosen.reason else chosen.name)
         how = f"by {ORDERS[self._order]}" + (f" /{self._wanted}" if self._wanted else "")
         self.query_one("#reason", Static).update(f"({how}) {told}")
 
@@ -279,14 +261,9 @@ class Top(App[None]):
         self.query_one("#filter", Input).display = False
         self._table.focus()
 
-    def _write(self, peer: Row, line: str) -> None:
-        if self._followed is not None and self._followed.key == peer.key:
+    def _write(self, peer: PeerReport, line: str) -> None:
+        if self._follows(peer):
             self.query_one("#mail", RichLog).write(Text(line))
 
     def _tell(self, message: str) -> None:
         self.query_one("#message", Static).update(message)
-
-
-def _cell(row: Row, column: int) -> Text:
-    style = COLOURS.get(row.state, "") if HEADINGS[column] == "STATE" else ""
-    return Text(f"{row.cells[column]} ", style=style, justify="right" if column >= FIRST_NUMBER else "left")

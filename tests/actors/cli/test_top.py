@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from actors.cli.errors import CommandFailed
-from actors.cli.report import Report, make_report
+from actors.cli.report import PeerReport, Report, make_report
+from actors.cli.top_rows import Cells
+from actors.cli.top_table import PeerTable
 from actors.cli.top_view import Help, Sure, Top
-from config.keys import PublicKey
+from config.keys import KEY_LEN, PublicKey, encode_key
 from tests.actors.cli.console import really
 from tests.actors.cli.fake_agent import FakeAgent, control, packet, peer, supervisor, tunnel
 from tests.config.samples import BOB, CAROL
@@ -36,13 +38,19 @@ class Played:
         self.lines = ["outside -> bob/conn  path_proven", "", "[red]outside[/] -> bob/guard"]
         self.going = threading.Event()
         self.bob = "bob"
+        self.others = 0
+        self.reports = 0
 
     def now(self) -> float:
         return NOW
 
     def report(self) -> Report:
-        peers = (peer(NOW, name=self.bob), peer(NOW, CAROL, name="[bold]carol", reason="not direct: [a]"))
-        snapshots = [supervisor(NOW), control(NOW, *peers), packet(NOW, tunnel(NOW), tunnel(NOW, CAROL))]
+        self.reports += 1
+        peers = [peer(NOW, name=self.bob), peer(NOW, CAROL, name="[bold]carol", reason="not direct: [a]")]
+        keys = [PublicKey(encode_key(number.to_bytes(KEY_LEN, "big"))) for number in range(1, self.others + 1)]
+        peers += [peer(NOW, key, name=f"peer-{number:04}") for number, key in enumerate(keys)]
+        tunnels = [tunnel(NOW, key, rx_bytes=1000 * self.reports) for key in keys]
+        snapshots = [supervisor(NOW), control(NOW, *peers), packet(NOW, tunnel(NOW), tunnel(NOW, CAROL), *tunnels)]
         return make_report("alice", 7, snapshots, (), NOW)
 
     def mail(self, peer: PublicKey) -> Iterator[str]:
@@ -57,11 +65,12 @@ class Played:
         return f"{name} was reset"
 
 
-def play(story: Callable[[Pilot[None], Top, Played], Awaitable[None]]) -> None:
-    """Run a story on a screen of 80x24."""
+def play(story: Callable[[Pilot[None], Top, Played], Awaitable[None]], others: int = 0) -> None:
+    """Run a story on a screen of 80x24, with so many other peers."""
 
     async def run() -> None:
         source = Played()
+        source.others = others
         app = Top(source)
         try:
             async with app.run_test(size=(80, 24)) as pilot:
@@ -77,6 +86,11 @@ def screen(app: Top) -> str:
     """Return what the screen shows, as text."""
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def chosen(app: Top) -> PublicKey | None:
+    peer = app.query_one(PeerTable).chosen
+    return None if peer is None else peer.public_key
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
@@ -103,13 +117,13 @@ def test_everything_fits_and_nothing_is_markup() -> None:
 
 def test_keys_filter_and_sort() -> None:
     async def story(pilot: Pilot[None], app: Top, source: Played) -> None:
-        table = app.query_one("#peers", DataTable)
+        table = app.query_one(PeerTable)
         await pilot.press("slash", *"bob")
-        assert table.row_count == 1
+        assert len(table.peers) == 1
         await pilot.press("enter", "s")
         assert "(by trouble /bob) bob" in screen(app)
         await pilot.press("escape")
-        assert table.row_count == 2
+        assert len(table.peers) == 2
         await pilot.press("slash", *"zz")
         assert "no peer has 'zz' in it" in screen(app)
 
@@ -149,13 +163,66 @@ def test_a_reset_is_asked_about_first() -> None:
 def test_the_chosen_peer_stays_chosen_when_it_moves() -> None:
     async def story(pilot: Pilot[None], app: Top, source: Played) -> None:
         await pilot.press("down")
-        assert app._chosen is not None
-        assert app._chosen.key == BOB
+        assert chosen(app) == BOB
         source.bob = "Aaron"
         app.refresh_rows()
         await pilot.pause()
-        assert app._chosen.key == BOB
+        assert chosen(app) == BOB
         assert "Aaron: not direct" in str(app.query_one("#reason", Static).render())
+
+    play(story)
+
+
+def test_a_thousand_peers_scroll_and_are_found() -> None:
+    async def story(pilot: Pilot[None], app: Top, source: Played) -> None:
+        table = app.query_one(PeerTable)
+        assert len(table.peers) == 1002
+        for key, name in (("end", "peer-0999"), ("up", "peer-0998"), ("home", "[bold]carol"), ("down", "bob")):
+            await pilot.press(key)
+            assert f"(by name) {name}" in screen(app), key
+            assert re.search(rf"^{re.escape(name)} +connected", screen(app), re.MULTILINE)
+        await pilot.press("pagedown")
+        await pilot.press("pagedown")
+        heading, *rows = screen(app).splitlines()[1:]
+        assert heading.startswith("PEER ")
+        assert rows[0].startswith("peer-0")  # it scrolled under the heading
+        await pilot.press("slash", *"0777")
+        assert [peer.name for peer in table.peers] == ["peer-0777"]
+        await pilot.press("escape", "f")
+        await until(pilot, lambda: "path_proven" in screen(app))
+        assert re.search("^peer-0777 +connected", screen(app), re.MULTILINE)  # in view still, with less room
+
+    play(story, others=1000)
+
+
+def test_a_refresh_works_out_only_what_is_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(pilot: Pilot[None], app: Top, source: Played) -> None:
+        worked_out: list[str] = []
+        real = app._rows.cells
+
+        def cells(one: PeerReport) -> Cells:
+            worked_out.append(one.name)
+            return real(one)
+
+        monkeypatch.setattr(app.query_one(PeerTable), "_cells", cells)
+        app.refresh_rows()
+        await pilot.pause()
+        assert 0 < len(set(worked_out)) <= 24
+        assert len(worked_out) <= 2 * 24
+        reports = source.reports
+        await pilot.press("slash", *"99", "escape", "s", "end")
+        assert source.reports <= reports + 1  # keys arrange what was read; only time reads anew
+
+    play(story, others=1000)
+
+
+def test_a_click_chooses() -> None:
+    async def story(pilot: Pilot[None], app: Top, source: Played) -> None:
+        await pilot.click(PeerTable, offset=(3, 2))
+        assert chosen(app) == BOB
+        await pilot.click(PeerTable, offset=(3, 0))  # the heading
+        await pilot.click(PeerTable, offset=(3, 5))  # below them
+        assert chosen(app) == BOB
 
     play(story)
 

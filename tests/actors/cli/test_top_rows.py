@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from actors.cli.report import Report, make_report
-from actors.cli.top_rows import ORDERS, Rows, brief, processes, summary
+from actors.cli.top_rows import MAX_NAME, MAX_PATH, ORDERS, Order, Rows, brief, processes, summary
 from tests.actors.cli.fake_agent import child, control, packet, peer, supervisor, tunnel
 from tests.config.samples import BOB, CAROL
 
@@ -20,40 +20,49 @@ def report(rx: int = 0, *, now: float = NOW, running: bool = True, **changes: An
     return make_report("alice", 7 if running else None, snapshots, (), now)
 
 
-def names(rows: Any) -> list[str]:
-    return [row.name for row in rows]
+def names(rows: Rows, order: Order, wanted: str = "") -> list[str]:
+    return [peer.name for peer in rows.of(order, wanted)]
+
+
+def rates_in(*reports: tuple[float, Report]) -> list[str]:
+    """Return how much a second came from the second peer, after each report."""
+    rows, found = Rows(), []
+    for now, one in reports:
+        rows.see(one, now)
+        found.append(rows.cells(rows.of("name")[1])[5])
+    return found
 
 
 def test_rates_come_from_two_reports() -> None:
-    rows = Rows()
-    assert rows.of(report(1000), NOW, "name")[1].cells[5] == "0 B"
-    assert rows.of(report(5000), NOW + 2, "name")[1].cells[5] == "2 kB"
-    assert rows.of(report(5000), NOW + 2.5, "name")[1].cells[5] == "2 kB"  # nobody has written since
-    assert rows.of(report(5000), NOW + 4, "name")[1].cells[5] == "0 B"
-    assert rows.of(report(10), NOW + 5, "name")[1].cells[5] == "0 B"  # the packet process began anew
+    assert rates_in(
+        (NOW, report(1000)),
+        (NOW + 2, report(5000)),
+        (NOW + 2.5, report(5000)),  # nobody has written since
+        (NOW + 4, report(5000)),
+        (NOW + 5, report(10)),  # the packet process began anew
+    ) == ["0 B", "2 kB", "2 kB", "0 B", "0 B"]
 
 
 def test_every_order_and_the_filter() -> None:
     rows = Rows()
-    rows.of(report(0), NOW, "name")
-    second = report(10**6, now=NOW + 1, state="connecting", path=None)
-    order = {each: names(rows.of(second, NOW + 1, each)) for each in ORDERS}
+    rows.see(report(0), NOW)
+    rows.see(report(10**6, now=NOW + 1, state="connecting", path=None), NOW + 1)
+    order = {each: names(rows, each) for each in ORDERS}
     assert order["name"] == ["bob", "carol"]
     assert order["trouble"] == ["carol", "bob"]
     assert order["rtt"] == ["bob", "carol"]
+    assert order["traffic"] == ["carol", "bob"]
     assert set(map(len, order.values())) == {2}
-    traffic = Rows()
-    traffic.of(report(0), NOW, "name")
-    assert names(traffic.of(report(10**6), NOW + 1, "traffic")) == ["carol", "bob"]
-    assert names(rows.of(second, NOW + 1, "name", " CAR")) == ["carol"]
-    assert names(rows.of(second, NOW + 1, "name", BOB[:10])) == ["bob"]
-    assert names(rows.of(second, NOW + 1, "name", "xyzzy")) == []
+    assert names(rows, "name", " CAR") == ["carol"]
+    assert names(rows, "name", BOB[:10]) == ["bob"]
+    assert names(rows, "name", "xyzzy") == []
 
 
 def test_a_row_fits_a_small_terminal() -> None:
-    long = report(0, name="x" * 60, relay_url=f"rels://{'y' * 80}:443")
-    rows = Rows().of(long, NOW, "name")
-    assert all(len(row.cells[0]) <= 12 and len(row.cells[2]) <= 22 for row in rows)
+    rows = Rows()
+    rows.see(report(0, name="x" * 60, relay_url=f"rels://{'y' * 80}:443"), NOW)
+    cells = [rows.cells(peer) for peer in rows.of("name")]
+    assert all(len(row[0]) <= MAX_NAME and len(row[2]) <= MAX_PATH for row in cells)
 
 
 @pytest.mark.parametrize(
