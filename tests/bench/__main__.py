@@ -17,6 +17,7 @@ from tests.bench import (
     relay_quic,
     scale,
     simulator,
+    top,
     trace,
     world,
 )
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
     "scale": scale.measure,
     "mail": mail.measure,
     "trace": trace.measure,
+    "top": top.measure,
     "datapath": datapath.measure,
     "relay": relay.measure,
     "quic": quic.measure,

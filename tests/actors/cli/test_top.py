@@ -281,7 +281,7 @@ class Terminal:
         self._socket, self._command = f"homing-top-{os.getpid()}-{next(self.numbers)}", command
 
     def __enter__(self) -> "Terminal":
-        shell = f"{self._command}; echo ended with $?; sleep 60"
+        shell = f"{self._command}; echo ended with $?; sleep 60"  # with exec before it, it is the window's process
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", shell)
         return self
 
@@ -295,6 +295,9 @@ class Terminal:
         for key in keys:
             self._tmux("send-keys", key)
             time.sleep(0.2)  # as a person would; escape sequences are told apart by time
+
+    def pid(self) -> int:
+        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
     def wait_for(self, pattern: str) -> None:
         give_up_at = time.monotonic() + PATIENCE_S
