@@ -117,6 +117,7 @@ RULES: dict[MessageType, Rule] = {
     packet.ProbePath: KEEP,
     packet.InitiateHandshake: NEWEST_OF_PEER,
     packet.RenewHandshake: NEWEST_OF_PEER,
+    packet.KeepRecovery: NEWEST_OF_PEER,
     packet.TunnelsSnapshotWanted: NEWEST,
     packet.TunnelsSnapshot: NEWEST,
     reports.HandshakeCompleted: KEEP,

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.messages.recoveries import Kept
 from config.keys import PublicKey, Secret
 from transport.signal.messages import IceCredentials, SessionId
 from wg.datagrams import Endpoint
@@ -58,12 +59,26 @@ class RenewHandshake(msgspec.Struct, frozen=True, kw_only=True, tag="renew_hands
     peer: PublicKey
 
 
+class KeepRecovery(msgspec.Struct, frozen=True, kw_only=True, tag="keep_recovery"):
+    """Conn to TUNNELS: keep this for the peer's actors after us; TunnelsSnapshot tells it to them (recovery R10)."""
+
+    peer: PublicKey
+    kept: Kept
+
+
 class TunnelsSnapshotWanted(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot_wanted"):
     """A control process (re)started: tell PEERS what the tunnels hold now."""
 
 
 TunnelsInbox = (
-    ConfigurePeer | RemovePeer | SetPath | ProbePath | InitiateHandshake | RenewHandshake | TunnelsSnapshotWanted
+    ConfigurePeer
+    | RemovePeer
+    | SetPath
+    | ProbePath
+    | InitiateHandshake
+    | RenewHandshake
+    | KeepRecovery
+    | TunnelsSnapshotWanted
 )
 
 
@@ -76,6 +91,7 @@ class TunnelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     heard_relayed_at: float | None = None
     handshake_at: float | None = None  # last completed; None: never
     standby: Path | None = None  # what its packets are sent on besides
+    kept: Kept | None = None  # of its recovery
 
 
 class TunnelsSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="tunnels_snapshot"):

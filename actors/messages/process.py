@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from actors.messages.packet import IceAgentSnapshot
+from actors.messages.recoveries import Kept
 from config.keys import PublicKey, Secret
 from wg.paths import DirectPath, PathKind
 
@@ -31,6 +32,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     direct: DirectPath | None = None  # where packets go, or are sent too
     standby: PathKind | None = None  # what they are sent on besides `path`
     ice: IceAgentSnapshot | None = None  # the live agent
+    kept: Kept | None = None  # of its recovery
 
 
 class StartPeer(msgspec.Struct, frozen=True, kw_only=True, tag="start_peer"):

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from wg.paths import PathKind
+
 Cause = Literal[
     "silence",  # packets went out on the path, and nothing came back
     "never_proven",  # nothing came back since the path was new
@@ -23,6 +25,17 @@ Rung = Literal[
     "handshake",  # WireGuard begins with this peer as if it had never met it
 ]
 """What is done about an outage, one after the other (recovery R11)."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a peer's actors that start anew must not forget of its recovery: the packet process keeps it for them."""
+
+    spent_at: tuple[float, ...]  # disruptive actions that no proof followed, oldest first; six at most
+    disruptions: int  # all of them
+    quarantined_at: float | None = None
+    quarantined_until: float = 0.0
+    quarantined_for: str = ""
+    climbed: dict[PathKind, int] = {}  # rungs since the last proof, by the kind of path that was given up
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):

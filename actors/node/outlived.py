@@ -1,4 +1,4 @@
-"""What the packet process holds of each peer, for actors that start anew: its paths, its connection, its ICE agent."""
+"""What the packet process holds of each peer, for actors that start anew: paths, connection, ICE agent, past."""
 
 from actors.messages.packet import IceAgentsSnapshot, RelayLinksSnapshot, TunnelSnapshot, TunnelsSnapshot
 from actors.messages.process import Resumed
@@ -23,7 +23,7 @@ def what_outlived(
         connection, agent = connections.get(tunnel.peer), ice.get(tunnel.peer)
         open_path = (connection.link, connection.generation) if connection is not None else None
         path, standby = _kind(tunnel.path, open_path), _kind(tunnel.standby, open_path)
-        if path is None and agent is None:
+        if path is None and agent is None and tunnel.kept is None:
             continue
         outlived[tunnel.peer] = Resumed(
             path=path,
@@ -35,6 +35,7 @@ def what_outlived(
             heard_relayed_at=tunnel.heard_relayed_at,
             direct=_direct(tunnel) if path is not None else None,
             ice=agent,
+            kept=tunnel.kept,
         )
     return outlived
 

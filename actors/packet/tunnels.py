@@ -16,6 +16,7 @@ from actors.effects import Effect
 from actors.messages.packet import (
     ConfigurePeer,
     InitiateHandshake,
+    KeepRecovery,
     ProbePath,
     RemovePeer,
     RenewHandshake,
@@ -25,6 +26,7 @@ from actors.messages.packet import (
     TunnelsSnapshot,
     TunnelsSnapshotWanted,
 )
+from actors.messages.recoveries import Kept
 from actors.messages.status import PacketStatus, TunnelStatus
 from config.keys import InvalidKey, PublicKey
 from wg.allowed_ips import InvalidPrefix, parse_prefix
@@ -46,7 +48,7 @@ class Carrying:
 class Tunnels:
     """Runs the packet path for the control processes `controls`.
 
-    It keeps nothing that the packet path does not: started anew over the same one, it goes on.
+    It keeps nothing that the packet path does not, but what the peers' actors would have forgotten of their recovery.
     """
 
     inbox: ClassVar[object] = TunnelsInbox
@@ -55,6 +57,7 @@ class Tunnels:
         self._path = packet_path
         self._controls = controls
         self._refused = 0
+        self._kept: dict[PublicKey, Kept] = {}  # of configured peers
 
     @property
     def state(self) -> Carrying:
@@ -73,6 +76,7 @@ class Tunnels:
                 self._configure(message, now)
             case RemovePeer():
                 self._path.remove_peer(message.peer)
+                self._kept.pop(message.peer, None)
             case SetPath():
                 self._path.set_path(
                     message.peer,
@@ -87,6 +91,9 @@ class Tunnels:
                 self._path.initiate_handshake(message.peer, now)
             case RenewHandshake():
                 self._path.renew_handshake(message.peer, now)
+            case KeepRecovery():
+                if self._path.knows(message.peer):  # else it crossed with the peer's removal
+                    self._kept[message.peer] = message.kept
             case TunnelsSnapshotWanted():
                 return [PEERS.send(self._snapshot()), *self._told()]
             case _:
@@ -173,6 +180,7 @@ class Tunnels:
                 heard_direct_at=peer.heard_direct_at,
                 heard_relayed_at=peer.heard_relayed_at,
                 handshake_at=peer.handshake_at,
+                kept=self._kept.get(peer.peer),
             )
             for peer in self._path.snapshot()
         )

@@ -8,12 +8,14 @@ with its session.  What carried here was proven here.  Of what carries at the re
 packet from there for CARRIED_S no WireGuard session is left that could carry anything either way (REJECT_AFTER_TIME of
 the whitepaper), so nothing after that disturbs anybody.
 
-A proof gives back all that was spent for it: a path that comes and goes is bounded by the guard's backoff, and a remote
-whose address changes twenty times in an hour is recovered twenty times.
+A proof gives back all that was spent before it: a path that comes and goes is bounded by the guard's backoff, and a
+remote whose address changes twenty times in an hour is recovered twenty times.
 """
 
 from collections import deque
 from dataclasses import dataclass
+
+from actors.messages.recoveries import Kept
 
 ACTIONS = 6
 WINDOW_S = 3600.0
@@ -30,12 +32,15 @@ class Quarantine:
 
 
 class Budget:
-    """The disruptive actions towards one peer that no proof has followed."""
+    """The disruptive actions towards one peer that no proof has followed; `kept` by the Budget before this one."""
 
-    def __init__(self) -> None:
-        self._spent: deque[float] = deque(maxlen=ACTIONS)  # when; oldest first
+    def __init__(self, kept: Kept | None = None) -> None:
+        kept = kept or Kept(spent_at=(), disruptions=0)
+        self._spent: deque[float] = deque(kept.spent_at, maxlen=ACTIONS)  # when; oldest first
         self._quarantine: Quarantine | None = None
-        self.disruptions = 0  # proof or not
+        if kept.quarantined_at is not None:
+            self._quarantine = Quarantine(kept.quarantined_at, kept.quarantined_until, kept.quarantined_for)
+        self.disruptions = kept.disruptions  # proof or not
 
     def spend(self, reason: str, now: float) -> None:
         """Take note of a disruptive action; the last one's reason is the quarantine's."""
@@ -45,10 +50,25 @@ class Budget:
             words = f"{ACTIONS} attempts within {WINDOW_S / 60:.0f} min proved no path; the last one after: {reason}"
             self._quarantine = Quarantine(now, self._spent[0] + WINDOW_S, words)
 
-    def give_back(self) -> None:
-        """A path is proven, or the operator starts anew."""
-        self._spent.clear()
-        self._quarantine = None
+    def give_back(self, proven_at: float = float("inf")) -> None:
+        """A path is proven by what was heard then, or the operator starts anew."""
+        while self._spent and self._spent[0] <= proven_at:
+            self._spent.popleft()
+        if len(self._spent) < ACTIONS:
+            self._quarantine = None
+
+    def kept(self) -> Kept:
+        """Return what the next Budget of this peer begins from."""
+        spent_at, quarantine = tuple(self._spent), self._quarantine
+        if quarantine is None:
+            return Kept(spent_at=spent_at, disruptions=self.disruptions)
+        return Kept(
+            spent_at=spent_at,
+            disruptions=self.disruptions,
+            quarantined_at=quarantine.since_at,
+            quarantined_until=quarantine.until,
+            quarantined_for=quarantine.reason,
+        )
 
     def left(self, now: float) -> int:
         """Return how many actions are left."""

@@ -19,7 +19,7 @@ from typing import ClassVar, assert_never
 from actors.addresses import PACKET, PEERS, STATUS, TUNNELS, PeerAddresses
 from actors.effects import Cancel, Effect, Later
 from actors.messages.node import PeerStarted
-from actors.messages.packet import RenewHandshake, SetPath
+from actors.messages.packet import KeepRecovery, RenewHandshake, SetPath
 from actors.messages.peer import (
     ConnInbox,
     DirectDue,
@@ -81,7 +81,9 @@ class Conn:
         self._peer, self._to, self._first_generation = peer, addresses, first_generation
         self._controller, self._ours = controller, ours
         self._handshake_after_s = 0.0 if controller else OTHERS_HANDSHAKE_S
-        self._recovery = Recovery()
+        held = resumed or Held()
+        self._recovery = Recovery(held.kept, held.carried())
+        self._kept = self._recovery.kept()  # as the packet process has it
         self._account = Account(peer, name, self._recovery, ice=ice, ours=ours)
         self._quarantine: Quarantine | None = None  # as the guard was told
         self._paths: tuple[Path | None, Path | None] = (None, None)  # as the packet process was told
@@ -90,10 +92,9 @@ class Conn:
         self._proven_at = 0.0  # when what was proven last was heard
         self._choice = Choice(None)
         self.state: State = Pathless(outage=None)
-        if resumed is not None:
-            self._paths = (resumed.path, resumed.standby)
-            if resumed.ways != Ways():
-                self.state = Unproven(resumed.ways, outage=None)
+        self._paths = (held.path, held.standby)
+        if held.ways != Ways():
+            self.state = Unproven(held.ways, outage=None)
 
     def start(self, now: float) -> list[Effect]:
         """Say that the peer's actors run; a path that the packet process still uses is watched, and left alone."""
@@ -101,6 +102,9 @@ class Conn:
 
     def handle(self, message: ConnInbox, now: float) -> list[Effect]:
         """Work on one message."""
+        return [*self._on(message, now), *self._keep()]
+
+    def _on(self, message: ConnInbox, now: float) -> list[Effect]:
         match message:
             case RelayReady():
                 return self._on_relay_ready(message, now)
@@ -145,6 +149,7 @@ class Conn:
         ways = self._ways()
         assert ways.relay is None, ways  # the one before was told lost
         self._account.hindrances |= {"server": "", "relay": ""}
+        self._recovery.relay_opened(ready.url)
         return self._settle(replace(ways, relay=Relay(ready.link, ready.generation, ready.url)), "", now)
 
     def _on_relay_lost(self, lost: RelayLost, now: float) -> list[Effect]:
@@ -190,8 +195,11 @@ class Conn:
         return self._settle(replace(ways, direct=replace(ways.direct, awaited=False)), "", now)
 
     def _on_restarted(self, restarted: ProcessRestarted, now: float) -> list[Effect]:
-        if restarted.process != PACKET or self._ways() == Ways():
-            return []  # nothing of ours was in it
+        if restarted.process != PACKET:
+            return []
+        self._kept = Recovery().kept()
+        if self._ways() == Ways():
+            return []  # no path of ours was in it
         self._paths = (None, None)
         self._recovery.failed("packet_restarted")
         return [Cancel(DirectDue), *self._settle(Ways(), "the packet process was restarted", now)]
@@ -363,6 +371,14 @@ class Conn:
                 assert_never(self.state)
         status = self._account.news(label, reason, self._choice, self._choice.proven(), now)
         return [STATUS.send(status)] if status is not None else []
+
+    def _keep(self) -> list[Effect]:
+        """Leave with the packet process what a control process after this one must know."""
+        kept = self._recovery.kept()
+        if kept == self._kept:
+            return []
+        self._kept = kept
+        return [TUNNELS.send(KeepRecovery(peer=self._peer, kept=kept))]
 
     # --- what is true of the state, whichever it is ---
 

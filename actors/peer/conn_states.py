@@ -1,10 +1,12 @@
 """The states of a peer's paths (conn.py draws their arrows), and what they begin from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from actors.messages.recoveries import Kept
 from actors.peer.account import Outage
 from actors.peer.ways import Ways
-from wg.paths import Path
+from wg.paths import Path, PathKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,19 @@ State = Pathless | Unproven | Proven | Doubtful | Failed
 class Held:
     """What the packet process held when the control process started: the ways, and where packets went."""
 
-    ways: Ways
-    path: Path | None
+    ways: Ways = field(default_factory=Ways)
+    path: Path | None = None
     standby: Path | None = None
+    heard: Mapping[PathKind, float] = field(default_factory=dict)  # when a packet came on each kind of path
+    kept: Kept | None = None  # of the recovery until then
+
+    def carried(self) -> dict[PathKind, tuple[int, float]]:
+        """Return the generation of what is there of each kind, 0 for none, and when that kind carried a packet."""
+        ways = (self.ways.relay, self.ways.direct)
+        generations = {way.kind: way.generation for way in ways if way is not None}
+        return {kind: (generations.get(kind, 0), at) for kind, at in self.heard.items()}
+
+    def proven(self) -> dict[PathKind, float]:
+        """Return when what there is was heard: what came before something was given up came by that."""
+        given_up_at = max(self.kept.spent_at, default=0.0) if self.kept is not None else 0.0
+        return {kind: at for kind, at in self.heard.items() if at > given_up_at}

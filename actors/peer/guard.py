@@ -126,10 +126,11 @@ class Guard:
         self._may_search = Allowance(SEARCHES, SEARCH_EVERY_S)
         self._asked = False  # for a turn
         self._offered = True  # since the last path was lost, or before we began
+        self._begun = False  # there was a path, or an offer
         self.state: Retrying | Proven | Quarantined | Idle = Retrying(tries=0, reason="started")
 
     def start(self, now: float) -> list[Effect]:
-        """Offer at once; or wait for the path that the packet process still holds."""
+        """Offer at once; or wait for the path that the packet process still holds.  A quarantine goes on."""
         return [Later(now + (RESUME_S if self._resumed else 0.0), OfferDue())]
 
     def handle(self, message: GuardInbox, now: float) -> list[Effect]:
@@ -170,6 +171,7 @@ class Guard:
     # --- a path ---
 
     def _on_path_ready(self, ready: PathReady, now: float) -> list[Effect]:
+        self._begun = True
         match self.state:
             case Proven(tries=tries, since_at=since_at):
                 self.state = Proven(tries, since_at, ready.path, ready.standby)
@@ -197,6 +199,8 @@ class Guard:
         match self.state:
             case Retrying(tries=tries):
                 self.state = Quarantined(tries, told.until, now, told.reason)
+                if not self._begun:  # it lasts from before we began: when the last offer went out is not known
+                    return [Later(now + QUARANTINE_PAUSE_S, OfferDue())]
                 return [self._offer_slowly(now)]
             case Quarantined():
                 self.state = replace(self.state, until=told.until, reason=told.reason)
@@ -244,7 +248,8 @@ class Guard:
 
     def _on_offer_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Retrying | Quarantined), self.state
-        tries, reason, self._offered = self.state.tries + 1, self.state.reason, True
+        tries, reason = self.state.tries + 1, self.state.reason
+        self._offered = self._begun = True
         offer = self._offers.send(SendOffer(peer=self._peer, reason=reason))
         if isinstance(self.state, Retrying) or now >= self.state.until:
             return [offer, *self._retry(tries, reason, now)]

@@ -85,10 +85,10 @@ class Remote:
 class PathWatch:
     """Watches the direct or the relayed path.  `due_at` says when to call `on_due`; None: not before other news."""
 
-    def __init__(self, kind: PathKind, remote: Remote) -> None:
+    def __init__(self, kind: PathKind, remote: Remote, fruitless: int = 0) -> None:
         self._kind, self._remote = kind, remote
         self._more_echoes = 0.0  # that this path's loss has taught us to send
-        self._fruitless = 0  # incarnations in a row that were never proven
+        self._fruitless = fruitless  # incarnations in a row that were never proven
         self.beside = False  # the other path is watched too
         self.due_at: float | None = None
         self.state: State = Unwatched()

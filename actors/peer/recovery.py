@@ -1,6 +1,10 @@
 """One peer's outages: what caused them, what is done about them, what that may cost, how long they took."""
 
-from actors.messages.recoveries import Cause, Recovered, Rung
+from collections.abc import Mapping
+
+import msgspec
+
+from actors.messages.recoveries import Cause, Kept, Recovered, Rung
 from actors.peer.budget import CARRIED_S, Budget
 from actors.peer.ladder import Ladder
 from actors.peer.ways import Way
@@ -8,10 +12,15 @@ from wg.paths import PathKind
 
 
 class Recovery:
-    """Keeps the budget, the ladder and the counts of one peer."""
+    """Keeps the budget, the ladder and the counts of one peer.
 
-    def __init__(self) -> None:
-        self.budget, self.ladder = Budget(), Ladder()
+    Where the peer's actors start anew, `kept` is what those before them had; `carried`, by kind, the generation of the
+    path that there is (0: none) and when it carried a packet.
+    """
+
+    def __init__(self, kept: Kept | None = None, carried: Mapping[PathKind, tuple[int, float]] | None = None) -> None:
+        self.budget = Budget(kept)
+        self.ladder = Ladder(kept.climbed if kept is not None else None)
         self.count = 0  # outages that are over
         self.last_s: float | None = None  # how long the last one was
         self.last_words = ""  # its cause
@@ -19,19 +28,29 @@ class Recovery:
         self._by_cause: dict[Cause, Recovered] = {}
         self._cause: Cause = "silence"  # of the outage that there is, or of the next
         self._resetting = False
-        self._carried: dict[PathKind, tuple[int, float]] = {}  # generation, and when it carried a packet at the latest
+        self._carried = dict(carried or {})  # generation, and when it carried a packet at the latest
+        self._relay_url: str | None = None  # of the last relayed connection
 
     def by_cause(self) -> tuple[Recovered, ...]:
         """Return how often, and how long, for each cause that there was."""
         return tuple(self._by_cause.values())
+
+    def kept(self) -> Kept:
+        """Return what the peer's actors after these begin from."""
+        return msgspec.structs.replace(self.budget.kept(), climbed={k: n for k, n in self.ladder.places.items() if n})
 
     # --- what happens ---
 
     def proven(self, kind: PathKind, generation: int, heard_at: float) -> None:
         """A path is proven, after it was new or doubtful."""
         self._carried[kind] = (generation, heard_at)
-        self.budget.give_back()
+        self.budget.give_back(heard_at)
         self.ladder.descend()
+
+    def relay_opened(self, url: str) -> None:
+        """A relayed connection is open on this server."""
+        self.ladder.opened(elsewhere=self._relay_url not in (None, url))
+        self._relay_url = url
 
     def doubted(self, way: Way, now: float, *, by_ice: bool = False) -> None:
         """Probes, or ICE's checks, go unanswered; until now it may have carried packets."""

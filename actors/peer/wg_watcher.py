@@ -33,7 +33,8 @@ TRAFFIC_TOLD_S = 20.0  # from one TrafficHeard to the next
 class WgWatcher:
     """Watches the path that carries this peer's packets, and its standby.
 
-    `resumed_heard` says when the paths that outlived the control process were heard, `ours` whether the peer then was.
+    `resumed_heard` says when the paths that outlived the control process were heard, `ours` whether the peer then was,
+    `fruitless` how many relayed connections in a row were given up that nothing had come over.
     """
 
     inbox: ClassVar[object] = WgWatcherInbox
@@ -48,6 +49,7 @@ class WgWatcher:
         entropy: Callable[[int], bytes],
         resumed_heard: Mapping[PathKind, float] | None = None,
         ours: bool | None = None,
+        fruitless: int = 0,
         probing: bool = True,
     ) -> None:
         idle_s = IDLE_S if keepalive else IDLE_UNKEPT_S
@@ -56,7 +58,7 @@ class WgWatcher:
         self._resumed_heard = dict(resumed_heard or {})
         self._paths: dict[PathKind, PathWatch] = {
             "direct": PathWatch("direct", self._remote),
-            "relayed": PathWatch("relayed", self._remote),
+            "relayed": PathWatch("relayed", self._remote, fruitless),
         }
         self._in_use: PathKind | None = None
         self._due_at: float | None = None  # of WatchDue

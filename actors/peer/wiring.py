@@ -102,7 +102,8 @@ def make_peer(
             controller=controller,
             keepalive=settings.persistent_keepalive_s > 0,
             entropy=entropy,
-            resumed_heard=_heard(resumed),
+            resumed_heard=held.proven(),
+            fruitless=max(held.kept.climbed.get("relayed", 0) - 1, 0) if held.kept is not None else 0,
             ours=ours,
         ),
     }
@@ -123,7 +124,8 @@ def _held(resumed: Resumed, direct_generation: int) -> Held:
         "direct": resumed.direct,
         None: None,
     }
-    return Held(Ways(relay, direct), path[resumed.path], path[resumed.standby])
+    heard = _heard(resumed)
+    return Held(Ways(relay, direct), path[resumed.path], path[resumed.standby], heard, resumed.kept)
 
 
 def _heard(resumed: Resumed) -> dict[PathKind, float]:

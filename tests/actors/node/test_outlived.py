@@ -9,6 +9,7 @@ from actors.messages.packet import (
     TunnelsSnapshot,
 )
 from actors.messages.process import Resumed
+from actors.messages.recoveries import Kept
 from actors.node.outlived import what_outlived
 from tests.actors.node.test_peers import ALICE, NO_AGENTS, NO_LINKS, agent_of
 from wg.paths import DirectPath, Path, RelayedPath
@@ -54,6 +55,14 @@ def test_a_relayed_path_without_its_connection_is_none() -> None:
     found = outlived(RELAYED, links=NO_LINKS)
     assert found is not None
     assert (found.path, found.relay_generation, found.ice) == (None, None, agent_of(ALICE))
+
+
+def test_what_its_recovery_has_cost_is_told_of_a_peer_without_any_path() -> None:
+    kept = Kept(spent_at=(970.0,), disruptions=1)
+    tunnel = TunnelSnapshot(peer=ALICE, path=None, kept=kept)
+    assert what_outlived(TunnelsSnapshot(tunnels=(tunnel,)), NO_LINKS, NO_AGENTS) == {
+        ALICE: Resumed(path=None, kept=kept)
+    }
 
 
 def test_an_agent_that_still_looks_for_a_pair_goes_on_beside_a_relayed_path() -> None:

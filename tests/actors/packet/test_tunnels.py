@@ -5,6 +5,7 @@ from actors.effects import Effect, Send
 from actors.messages.packet import (
     ConfigurePeer,
     InitiateHandshake,
+    KeepRecovery,
     ProbePath,
     RemovePeer,
     RenewHandshake,
@@ -14,6 +15,7 @@ from actors.messages.packet import (
     TunnelsSnapshot,
     TunnelsSnapshotWanted,
 )
+from actors.messages.recoveries import Kept
 from actors.packet.tunnels import Carrying, Tunnels
 from config.keys import PublicKey, Secret, encode_key
 from tests.wg.network import LINK, MTU, Network, Node, between, relayed, timestamps
@@ -105,6 +107,25 @@ def test_peers_is_told_what_the_tunnels_hold() -> None:
     path = DirectPath(ip="192.0.2.2", port=51820)
     snapshot = TunnelSnapshot(peer=world.bob.key, path=path, heard_direct_at=at, handshake_at=at)
     assert send.message == TunnelsSnapshot(tunnels=(snapshot,))
+
+
+def test_what_a_peers_recovery_has_cost_is_kept_as_long_as_the_peer() -> None:  # recovery R10
+    world, kept = World(), Kept(spent_at=(990.0,), disruptions=3)
+    keep = KeepRecovery(peer=world.bob.key, kept=kept)
+
+    def told() -> list[Kept | None]:
+        (send,) = mail(world.tell(TunnelsSnapshotWanted()))
+        assert isinstance(send.message, TunnelsSnapshot)
+        return [tunnel.kept for tunnel in send.message.tunnels]
+
+    world.tell(keep)  # it is not configured yet
+    world.configure()
+    assert told() == [None]
+    world.tell(keep)
+    assert told() == [kept]
+    world.tell(RemovePeer(peer=world.bob.key))
+    world.configure()
+    assert told() == [None]
 
 
 def test_status_names_paths_as_the_operator_knows_them() -> None:

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,26 @@ def test_a_proof_gives_them_back_and_ends_it() -> None:
     budget.give_back()
     assert (budget.left(START + 100), budget.quarantine(START + 100)) == (ACTIONS, None)
     assert budget.disruptions == ACTIONS
+
+
+def test_a_proof_gives_back_what_was_spent_before_it() -> None:
+    budget = spent(3)
+    budget.give_back(START + 10.5)
+    assert budget.left(START + 100) == ACTIONS - 1
+    whole = spent(ACTIONS)
+    whole.give_back(START - 1)
+    assert whole.quarantine(START + 100) is not None
+
+
+@pytest.mark.parametrize("count", range(ACTIONS + 2))
+def test_one_that_begins_from_what_was_kept_is_the_same(count: int) -> None:
+    before = spent(count)
+    after, now = Budget(before.kept()), START + 200
+    assert (after.left(now), after.quarantine(now), after.disruptions) == (
+        before.left(now),
+        before.quarantine(now),
+        count,
+    )
 
 
 def test_it_ends_when_the_oldest_action_is_an_hour_ago() -> None:

@@ -344,6 +344,17 @@ def test_a_quarantined_peer_is_offered_slowly_and_when_it_is_over_as_before() ->
     assert isinstance(bench.state, Retrying)
 
 
+def test_a_quarantine_from_before_the_start_holds_the_first_offer_back_for_a_pause() -> None:
+    bench = Bench(Guard(BOB, offers=TO.offer_listener, rng=Random(1)))
+    bench.tell(PeerQuarantined(peer=BOB, until=bench.now + 3000, reason="6 attempts proved no path"))
+    bench.advance(QUARANTINE_PAUSE_S - 0.1)
+    assert len(bench.mail(TO.offer_listener)) == 0
+    bench.advance(0.2)
+    assert len(bench.mail(TO.offer_listener)) == 1
+    bench.advance(QUARANTINE_WAIT_S / 2)
+    assert len(bench.mail(TO.offer_listener)) == 0
+
+
 def test_a_proven_path_ends_quarantine() -> None:
     bench = quarantined()
     bench.tell(READY, LOST)

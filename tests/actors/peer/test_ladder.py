@@ -45,6 +45,26 @@ def test_a_proof_leads_back_to_the_bottom() -> None:
     assert (ladder.counts["probe"], ladder.counts["new_connection"]) == (2, 2)
 
 
+def test_another_relay_is_counted_where_the_connection_was_opened_at_another() -> None:
+    ladder, now = Ladder(), NO_SESSION_S
+    climbed(ladder, "relayed", now, now + 1)
+    assert (ladder.counts["new_connection"], ladder.counts["other_relay"]) == (1, 0), "nothing is open"
+    ladder.opened(elsewhere=False)
+    assert (ladder.counts["new_connection"], ladder.counts["other_relay"]) == (2, 0), "the remote reaches no other"
+    ladder.opened(elsewhere=True)
+    assert ladder.counts["other_relay"] == 0, "not for an outage"
+    climbed(Ladder(), "relayed", now + 2)
+    climbed(ladder, "relayed", now + 3)
+    ladder.opened(elsewhere=True)
+    assert ladder.counts["other_relay"] == 1
+
+
+def test_whoever_goes_on_does_so_where_the_former_had_come_to() -> None:
+    ladder = Ladder({"relayed": 2})
+    assert climbed(ladder, "relayed", NO_SESSION_S, NO_SESSION_S + 1) == ["handshake", "new_connection"]
+    assert ladder.places == {"relayed": 4, "direct": 0}
+
+
 @given(st.lists(st.floats(0, 400), min_size=8))
 def test_a_relayed_path_that_stays_dead_never_gets_the_same_twice_in_a_row(waits: list[float]) -> None:
     ladder, now = Ladder(), 0.0

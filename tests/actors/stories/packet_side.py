@@ -8,6 +8,7 @@ from typing import Any, Literal
 from actors.addresses import PEERS, RELAYS, peer_addresses
 from actors.effects import Effect
 from actors.messages import packet
+from actors.messages.recoveries import Kept
 from config.keys import PublicKey
 from tests.actors.stories.network import PORT, Network
 from wg import reports
@@ -28,6 +29,7 @@ class Tunnel:
 
     path: Path | None = None
     standby: Path | None = None
+    kept: Kept | None = None
     led: dict[str, Path] = field(default_factory=dict)  # kind -> where it led last, for probes
     session: int = 0  # 0: none
     former: deque[int] = field(default_factory=lambda: deque(maxlen=3))  # still good for what is on its way
@@ -87,6 +89,9 @@ class FakeTunnels:
                 self._initiate(peer)
             case packet.RenewHandshake(peer=peer):
                 self._renew(peer)
+            case packet.KeepRecovery(peer=peer, kept=kept):
+                if peer in self.tunnels:
+                    self.tunnels[peer].kept = kept
             case packet.TunnelsSnapshotWanted():
                 return [PEERS.send(packet.TunnelsSnapshot(tunnels=tuple(self._snapshots())))]
             case _:
@@ -112,6 +117,7 @@ class FakeTunnels:
                 standby=tunnel.standby,
                 heard_relayed_at=tunnel.heard_at.get("relayed"),
                 heard_direct_at=tunnel.heard_at.get("direct"),
+                kept=tunnel.kept,
             )
             for peer, tunnel in self.tunnels.items()
         ]
