@@ -1,4 +1,7 @@
-"""Runs many seeds on all cores (`--seeds 10000`), one of them (`--seed 17`), or scenarios by name (`--scenario S8`)."""
+"""Runs many seeds on all cores (`--seeds 10000`), one of them (`--seed 17`), or scenarios by name (`--scenario S8`).
+
+What recovery.md bounds by the hour and by the day comes from `--figures`, as rows of a table.
+"""
 
 import argparse
 import gc
@@ -14,6 +17,7 @@ import msgspec
 from tests.simulator.diagram import diagram
 from tests.simulator.draw import draw
 from tests.simulator.faults import words
+from tests.simulator.figures import rows
 from tests.simulator.run import Outcome, judge, perform
 from tests.simulator.scenario import NAMED, Scenario
 from tests.simulator.shrink import shrink
@@ -31,7 +35,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one, shrink it if it fails, and draw what happened")
     parser.add_argument("--scenario", help="a scenario by name, or the beginning of names: S8")
+    parser.add_argument("--figures", nargs="?", const="", metavar="NAME", help="rows by the hour and day: all, or S13")
     asked = parser.parse_args()
+    if asked.figures is not None:
+        return _figures(asked.figures)
     if asked.scenario is not None:
         return _named(asked.scenario, asked.seed if asked.seed is not None else 0)
     if asked.seed is not None:
@@ -71,6 +78,16 @@ def many(seeds: Iterable[int]) -> int:
     if failed:
         print(f"one of them again, shrunk and drawn: make simulate SEED={failed[0].seed}")
     return bool(failed)
+
+
+def _figures(beginning: str) -> int:
+    print("| figure | measured | to reach | virtual hours |\n|---|---|---|---|", flush=True)
+    missed = 0
+    for row in rows(settle_down, beginning):
+        missed += not row.ok
+        told = f"| {row.what} | {row.measured} | {row.figure} | {row.virtual_h:.1f} |"
+        print(f"{told}{'' if row.ok else '  MISSED'}", flush=True)
+    return bool(missed)
 
 
 def _named(beginning: str, seed: int) -> int:

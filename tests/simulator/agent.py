@@ -64,6 +64,7 @@ class Agent:
         self._world = World(self._rng.randrange(2**63), sim.agenda.now)
         self._world.recorder = self._record
         self.peers: tuple[PeerSettings, ...] = ()
+        self.others: tuple[Agent, ...] = ()  # who they are
         self.packet: PacketSide | None = None
         self.control: ControlHost | None = None  # None: the process is dead
         self.signal: SignalClient | None = None
@@ -326,6 +327,7 @@ class Agent:
 
     def configure(self, others: "list[Agent]") -> None:
         """Have these as peers."""
+        self.others = tuple(others)
         self.peers = tuple(
             PeerSettings(peer=other.key, name=other.name, allowed_ips=(f"{other.tunnel_ip}/32",)) for other in others
         )

@@ -1,7 +1,7 @@
 """What is run: a topology, the faults that befall it, and the figures that it has to reach (recovery.md section 3).
 
-S0 to S23 are recovery.md's, at full length; draw.py makes others up.  Two are not here: S18 is about sizes, which this
-network does not have, and S21 about two that claim one key.  The lab runs both.
+S0 to S23 are recovery.md's, at full length; draw.py makes others up.  S21 is a row of figures.py.  S18 is not here:
+it is about sizes, which this network does not have; the lab runs it.
 """
 
 from collections.abc import Iterator

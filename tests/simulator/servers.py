@@ -46,6 +46,11 @@ class RelayHost:
         self._connections: dict[Stream, Connection] = {}
         self._due_at = float("inf")
 
+    @property
+    def replaced(self) -> int:
+        """How many connections were ended by newer ones of the same peer."""
+        return self._server.replaced
+
     def stop(self) -> None:
         """End the process; the kernel tells the clients."""
         streams, self.up = list(self._streams.values()), False
@@ -145,6 +150,7 @@ class SignalHost:
         self.mangling = Mangling()
         self.posts = 0
         self.overflow = 0  # messages for a receiver who reads nothing
+        self.displaced = 0  # registrations, by newer ones of the same key
         self.foreign: set[PublicKey] = set()  # who know no fields of ours
         self._registered: dict[PublicKey, Stream] = {}
 
@@ -167,6 +173,7 @@ class SignalHost:
                 older = self._registered.get(key)
                 self._registered[key] = stream
                 if older is not None:
+                    self.displaced += 1
                     older.close("displaced by a newer registration", by_server=True)
                 stream.send(("registered",), to_server=False)
                 self._ping_later(stream)

@@ -7,7 +7,7 @@ Equal seeds give equal runs, whatever the process: `digest` tells.
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from random import Random
 from typing import NamedTuple
@@ -36,6 +36,7 @@ class AgentPlan:
     site: Site = PUBLIC
     relays: tuple[int, ...] = (0,)  # of the servers there are, the preferred first
     foreign: bool = False  # knows no fields and echoes of ours
+    twin: bool = False  # has the key, and the address in the tunnel, of the agent before it (S21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Simulation:
         self._add_stun()
         self.agents = self._make_agents()
         self.by_name = {agent.name: agent for agent in self.agents}
-        self.name_of = {ip_address(agent.tunnel_ip).packed: agent.name for agent in self.agents}
+        self.name_of = {ip_address(agent.tunnel_ip).packed: agent.name for agent in reversed(self.agents)}
         self.net.eaten = self._eaten
 
     def _add_stun(self) -> None:
@@ -101,14 +102,18 @@ class Simulation:
         plans = self.topology.agents
         identities = [Identity.draw(number, Random(f"key {self.seed} {number}")) for number in range(len(plans))]
         agents = []
-        for plan, identity in zip(plans, identities, strict=True):
-            relays = tuple(self.relays[number].url for number in plan.relays)
+        for number, plan in enumerate(plans):
+            if plan.twin:
+                identities[number] = replace(identities[number - 1], name=identities[number].name)
+            identity = identities[number]
+            relays = tuple(self.relays[relay].url for relay in plan.relays)
             host = self.net.add(identity.name, plan.site)
             agents.append(Agent(self, identity, host, relays, f"agent {self.seed} {identity.name}"))
             if plan.foreign:
                 self.signal.foreign.add(identity.key)
+        by_key = {agent.key: agent for agent in reversed(agents)}  # of twins the first
         for agent in agents:
-            agent.configure([other for other in agents if other is not agent])
+            agent.configure([other for other in by_key.values() if other.key != agent.key][::-1])
         return agents
 
     # --- time ---
@@ -155,8 +160,8 @@ class Simulation:
         self.notes.append(Note(self.agenda.now, node, what))
 
     def pairs(self) -> list[tuple[Agent, Agent]]:
-        """Return each agent with each other, both ways."""
-        return [(agent, other) for agent in self.agents for other in self.agents if agent is not other]
+        """Return each agent with each of its peers, both ways."""
+        return [(agent, other) for agent in self.agents for other in agent.others]
 
     def proven(self, agent: Agent, other: Agent) -> bool:
         """Whether an agent has a proven path to another."""
