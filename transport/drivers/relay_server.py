@@ -26,6 +26,7 @@ from picows import (
     ws_create_server,
 )
 
+from transport.drivers.tcp_room import TcpRoom
 from transport.drivers.websocket import LINGER_S, QUIET, bound, end_of, fault_of, our_fault
 from transport.relay.events import ConnectionClosed, PeerJoined
 from transport.relay.frames import MAX_MESSAGE_LEN, PeerId, printed
@@ -217,6 +218,7 @@ class _Socket(WSListener):
         self._connection = connection
         self._full = False
         self._ws: WSTransport | None = None
+        self._room: TcpRoom | None = None
         self.address = ""
 
     @property
@@ -245,7 +247,7 @@ class _Socket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._ws = transport
-        bound(transport)
+        _connection, self._room = bound(transport)
         peer = transport.underlying_transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if peer else ""
         if self._connection.closed:
@@ -270,11 +272,16 @@ class _Socket(WSListener):
     def pause_writing(self) -> None:
         """Hold the core back: the transport is full."""
         self._full = True
+        if self._room is not None:
+            self._room.filled()
         self._server.set_writable(self._connection, False, self._now())
 
     def resume_writing(self) -> None:
         """Let the core go on."""
         self._full = False
+        if self._room is not None:
+            self._room.emptied()
+            self._server.set_room(self._connection, self._room.room_len)
         self._server.set_writable(self._connection, True, self._now())
         self._service.work_off()
 

@@ -3,9 +3,7 @@
 One relay message is one unfragmented binary frame; anything else that is no ping or pong ends the link.  There are no
 extensions, no subprotocol, and no closing handshake: a link that is over is aborted.
 
-Both ends bound what waits to be sent: the kernel takes no more than NOTSENT_LEN that it has not sent yet, the
-transport HIGH_WATER_LEN, and above that the owner is told to hold back.  These are small, because what waits is delay
-to every packet behind it.
+Both ends bound what waits to be sent (tcp_room.py), and above that the owner is told to hold back.
 """
 
 import asyncio
@@ -29,6 +27,7 @@ from picows import (
 
 from transport.drivers.certificates import certificate_fault, client_context
 from transport.drivers.tcp_repeats import repeat_soon
+from transport.drivers.tcp_room import TcpRoom
 from transport.drivers.tcp_signs import tcp_signs
 from transport.relay.frames import MAX_MESSAGE_LEN
 from transport.relay.signs import Signs
@@ -38,9 +37,6 @@ DIAL_TIMEOUT_S: Final = 10.0  # TCP, TLS and WebSocket together
 DIRECT_TIMEOUT_S: Final = 4.0  # the same, to a server IP that the remote told us
 HAPPY_EYEBALLS_S: Final = 0.25  # RFC 8305: from one address to the next
 LINGER_S: Final = 1.0  # for a last message to leave
-HIGH_WATER_LEN: Final = 64 * 1024
-LOW_WATER_LEN: Final = 48 * 1024
-NOTSENT_LEN: Final = 128 * 1024
 READ_LEN: Final = 64 * 1024
 IP_MTU_DISCOVER: Final = 10  # linux/in.h
 IP_PMTUDISC_DONT: Final = 0
@@ -84,6 +80,7 @@ class Link(WSListener):
         self._messages: list[bytes] = []
         self._transport: WSTransport | None = None
         self._socket: Any = None
+        self._room: TcpRoom | None = None
         self._fault = ""
 
     @property
@@ -127,7 +124,8 @@ class Link(WSListener):
         if self._owner is None:  # given up while it was dialled
             transport.disconnect(False)
             return
-        self._transport, self._socket = transport, bound(transport)
+        self._transport = transport
+        self._socket, self._room = bound(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame."""
@@ -138,11 +136,15 @@ class Link(WSListener):
 
     def pause_writing(self) -> None:
         """Pass on that the transport is full."""
+        if self._room is not None:
+            self._room.filled()
         if self._owner is not None:
             self._owner.writable(False)
 
     def resume_writing(self) -> None:
         """Pass on that the transport has room."""
+        if self._room is not None:
+            self._room.emptied()
         if self._owner is not None:
             self._owner.writable(True)
 
@@ -260,17 +262,16 @@ async def _connect(ip: str, port: int) -> socket.socket:
 # --- what both ends share ---
 
 
-def bound(transport: WSTransport) -> Any:
-    """Bound what waits on a fresh connection; return its socket."""
-    transport.underlying_transport.set_write_buffer_limits(HIGH_WATER_LEN, LOW_WATER_LEN)
+def bound(transport: WSTransport) -> tuple[Any, TcpRoom]:
+    """Set up a fresh connection; return its socket, and the bound of what waits on it."""
     connection = transport.underlying_transport.get_extra_info("socket")
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LEN)
+    room = TcpRoom(transport.underlying_transport, connection)
     repeat_soon(connection)
     let_routers_fragment(connection)
     inner = transport.underlying_transport.get_protocol()
     assert isinstance(inner, asyncio.BufferedProtocol), "picows reads into a buffer of its own"
     transport.underlying_transport.set_protocol(_BoundedReads(inner))
-    return connection
+    return connection, room
 
 
 def let_routers_fragment(connection: Any) -> None:

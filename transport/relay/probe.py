@@ -17,8 +17,9 @@ tell the two apart:
     acknowledgements come, and no answer                        as above: a server that stands still   --> dead
     the same, of a link that loses packets                                             for 30 s        --> dead
 
-TCP repeats 0.2, 0.6, 1.4, 3.0, 6.2 s after it last heard.  At 20 % loss each way an attempt comes to nothing with
-p = 0.36, and what the other end repeats meanwhile is lost with p = 0.2: six attempts of both are one silence in 10^7.
+TCP repeats 0.2, 0.6, 1.4, 3.0, 6.2 s after it last heard, or sooner where it was asked to (transport/drivers/
+tcp_repeats.py).  At 20 % loss each way an attempt comes to nothing with p = 0.36, and what the other end repeats
+meanwhile is lost with p = 0.2: six attempts of both are one silence in 10^7.
 """
 
 from typing import Final, Literal

@@ -43,11 +43,13 @@ from transport.relay.frames import (
     SubscribePeerState,
     UnsubscribePeerState,
 )
+from transport.relay.send_room import MOST_LEN
 
 AUTH_TIMEOUT_S: Final = 10.0  # relay spec 5.2
 HEALTH_CHECK_INTERVAL_S: Final = 25.0  # relay spec 5.6
 HEALTH_TICK_S: Final = 45.0
 STUCK_AFTER_S: Final = 10.0  # a receiver that takes nothing for so long is closed
+QUEUE_LEAST_LEN: Final = 80 * 1024  # what a driver reads at once (transport/drivers/websocket.py), and some
 ACTIVE_WITHIN_S: Final = 30.0  # relay spec 5.11: a peer that sent a packet so recently counts as active
 
 _HEALTH_CHECK: Final = encode(HealthCheck())
@@ -73,6 +75,7 @@ class Connection:
     prefix: bytes = b""  # of the packets that come from it
     queue: list[bytes] = field(default_factory=list)
     queue_len: int = 0  # bytes of packets in it
+    max_queue_len: int = 0
     presence: dict[PeerId, bool] = field(default_factory=dict)  # still to be told: online or offline, oldest first
     marked: bool = False  # it has something to send
     stuck_at: float = inf  # if nothing is taken until then; inf: it takes what it is sent
@@ -96,7 +99,6 @@ class RelayServer:
         self._auth_response = encode(AuthResponse(instance_url))
         self._key, self._unix_now = key, unix_now
         self._limits = limits or Limits()
-        self._max_queue_len = self._limits.queue_len
         self._numbers = count(1)
         self._connections: dict[int, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
@@ -119,7 +121,8 @@ class RelayServer:
         if self._shut or len(self._connections) >= self._limits.connections:
             self.drops["shutting_down" if self._shut else "connections_full"] += 1
             return None
-        connection = Connection(next(self._numbers), auth_until=now + AUTH_TIMEOUT_S)
+        number, most_len = next(self._numbers), self._limits.queue_len
+        connection = Connection(number, auth_until=now + AUTH_TIMEOUT_S, max_queue_len=most_len)
         self._connections[connection.number] = connection
         self._schedule(connection)
         return connection
@@ -139,7 +142,7 @@ class RelayServer:
                 connection.active_at = now
             if destination is None:
                 self.drops["unknown_destination"] += 1
-            elif destination.queue_len + message_len > self._max_queue_len:
+            elif destination.queue_len + message_len > destination.max_queue_len:
                 self.drops["queue_full"] += 1
             else:
                 destination.queue_len += message_len
@@ -162,6 +165,14 @@ class RelayServer:
             self._mark(connection)
         else:
             self._schedule(connection)
+
+    def set_room(self, connection: Connection, room_len: int) -> None:
+        """Say how many bytes may wait for this connection in its driver: in its queue here the same share may.
+
+        What one read brings in for it passes through that queue also while the driver takes all.
+        """
+        most_len = self._limits.queue_len
+        connection.max_queue_len = min(max(most_len * room_len // MOST_LEN, QUEUE_LEAST_LEN), most_len)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`."""
