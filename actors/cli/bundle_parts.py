@@ -10,17 +10,19 @@ from typing import Any, get_args
 import msgspec
 from msgspec import structs
 
-from actors.addresses import CONTROL_0, PACKET, SUPERVISOR, PeerAddresses
+from actors import addresses
 from actors.cli import host
 from actors.cli.report import Report, make_report, names_of
 from actors.cli.running import Agent, boot_now
 from actors.cli.status import lines
 from actors.cli.why import lines as explained
 from actors.cli.why import standing_of
+from actors.effects import Address
+from actors.messages.overflow import TYPE_OF
 from actors.messages.pseudonyms import Pseudonyms
 from actors.messages.status import Snapshot
 from actors.runtime.snapshot import CONFIGURATION
-from actors.trace.explain import explain
+from actors.trace.explain import Explanation, explain
 from actors.trace.live import read_rings
 from actors.trace.record import Record, encode_record, fields_of
 from actors.trace.render import render
@@ -108,8 +110,10 @@ def _cut(part: Part, missing: list[str]) -> Part:
 
 
 def vocabulary() -> frozenset[str]:
-    """Return the words that stand in reports and snapshots by their types: fields, states, kinds, processes."""
-    words = {SUPERVISOR, PACKET, CONTROL_0, *(field.name for field in fields(PeerAddresses))}
+    """Return the words that stand in reports and mail by their types: fields, states, kinds, actors, processes."""
+    ours = [value for value in vars(addresses).values() if isinstance(value, Address)]
+    words = {*TYPE_OF, *(field.name for field in fields(addresses.PeerAddresses))}
+    words.update(word for one in ours for word in (one.actor, one.process))
     seen: set[object] = set()
 
     def collect(hint: Any) -> None:
@@ -125,7 +129,7 @@ def vocabulary() -> frozenset[str]:
             if not isinstance(part, str):
                 collect(part)
 
-    for hint in (Report, Snapshot, ConfigFile):
+    for hint in (Report, Snapshot, ConfigFile, Explanation, *TYPE_OF.values()):
         collect(hint)
     return frozenset(words)
 
@@ -149,17 +153,15 @@ def _configuration(source: Source, missing: list[str]) -> dict[str, Any] | None:
 def _without_files(configuration: dict[str, Any], pseudonyms: Pseudonyms) -> Any:
     """Return the configuration as it may be shown: of files only that they are named."""
 
-    def clean(value: Any) -> Any:
+    def named(value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                name: "<a file>" if name.endswith("_file") and part is not None else clean(part)
+                name: "<a file>" if name.endswith("_file") and part is not None else named(part)
                 for name, part in value.items()
             }
-        if isinstance(value, list | tuple):
-            return [clean(part) for part in value]
-        return pseudonyms.of(value)
+        return [named(part) for part in value] if isinstance(value, list | tuple) else value
 
-    return clean(configuration)
+    return pseudonyms.of(named(configuration))
 
 
 def _records(agent: Agent, missing: list[str]) -> list[Record]:
@@ -199,19 +201,24 @@ def _why(report: Report, records: Sequence[Record], now: float, pseudonyms: Pseu
     """Return what `homing why` says, of the peers that most need it."""
     troubled = sorted(report.peers, key=lambda peer: (peer.state == "connected", -peer.recoveries))[:MAX_EXPLAINED]
     found = (explain(standing_of(peer), records, now, missing=()) for peer in troubled)
-    told = (f"{one_line(line)}\n" for each in found for line in (*explained(each, time.time() - now), ""))
-    return Part("why.txt", "what broke last, and why", pseudonyms.text("".join(told)).encode())
+    clean = (msgspec.convert(pseudonyms.of(msgspec.to_builtins(each)), Explanation) for each in found)
+    told = (
+        f"{one_line(line)}\n"
+        for each in clean
+        for line in (*explained(structs.replace(each, peer=each.standing.name), time.time() - now), "")
+    )
+    return Part("why.txt", "what broke last, and why", "".join(told).encode())
 
 
 def _mail(
     agent: Agent, records: Iterable[Record], snapshots: Sequence[Snapshot], pseudonyms: Pseudonyms, missing: list[str]
 ) -> list[Part]:
     """Return the messages that the processes remember, as a tape and as text."""
-    names = {PublicKey(pseudonyms.text(key)): pseudonyms.text(name) for key, name in names_of(snapshots).items()}
+    names = {PublicKey(pseudonyms.text(key)): pseudonyms.name(name) for key, name in names_of(snapshots).items()}
     now = boot_now()
     wall_offset_s = time.time() - now
     header = Header(
-        node=pseudonyms.text(agent.node), made_unix_s=now + wall_offset_s, wall_offset_s=wall_offset_s, names=names
+        node=pseudonyms.name(agent.node), made_unix_s=now + wall_offset_s, wall_offset_s=wall_offset_s, names=names
     )
     clean = [_clean(record, pseudonyms) for record in records]
     kept, length = [], 0
@@ -231,11 +238,11 @@ def _mail(
 
 def _clean(record: Record, pseudonyms: Pseudonyms) -> Record:
     texts = {
-        name: pseudonyms.of(value)
+        name: value
         for name, value in structs.asdict(record).items()
         if isinstance(value, str) and name not in KEPT_FIELDS
     }
-    return structs.replace(record, **texts, body=_clean_body(record.body, pseudonyms))
+    return structs.replace(record, **pseudonyms.of(texts), body=_clean_body(record.body, pseudonyms))
 
 
 def _clean_body(body: bytes, pseudonyms: Pseudonyms) -> bytes:

@@ -22,7 +22,8 @@ from config.keys import KEY_LEN, SHORT_LEN
 KEPT_BYTES = 8  # bytes fields up to this length are session ids and tokens; longer ones are replaced
 MAX_DEPTH = 64
 HOST_FIELDS = frozenset(("servers",))
-NAME_FIELDS = ("peer", "public_key")
+NAME_FIELDS = frozenset(("name", "node"))  # a machine's name stands there, whatever else the word means
+KEY_FIELDS = ("peer", "public_key")  # beside the name of a peer
 
 _KEY = r"[A-Za-z0-9+/]{43}="
 _V6 = r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?(?:/\d{1,3})?"
@@ -33,6 +34,7 @@ _TOKEN = re.compile(
     r"|(?P<hex>(?<![0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z]))"
     rf"|(?P<address>{_V6}|{_V4})"
     rf"|(?P<short>(?<![A-Za-z0-9+])[A-Za-z0-9+/]{{{SHORT_LEN}}}(?![A-Za-z0-9+/=]))"
+    rf"|(?P<named>(?<![\w.-])name={_WORD})"
     rf"|(?P<word>{_WORD})"
 )
 _WHOLE_KEY = re.compile(_KEY)
@@ -61,7 +63,7 @@ class Pseudonyms:
     """Those of one report.
 
     `key` (random, forgotten afterwards) keeps addresses from being guessed back.  `keep_names`: names of machines stay.
-    `reserved`: words of our own, which tell nothing of whoever chose one as a name, and must stay where they stand.
+    `reserved`: words of our own; a name that is one is replaced where a field says that it is a name, and nowhere else.
     """
 
     def __init__(self, key: bytes, *, keep_names: bool = False, reserved: frozenset[str] = frozenset()) -> None:
@@ -69,6 +71,7 @@ class Pseudonyms:
         self._keys: dict[str, int] = {}
         self._shorts: dict[str, str] = {}
         self._words: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # those that are reserved
         self._counts: dict[str, int] = {}
         self._others: dict[str | bytes, int] = {}
         self._addresses: dict[Address, Address] = {}
@@ -76,7 +79,8 @@ class Pseudonyms:
     @property
     def peers(self) -> dict[str, str]:
         """Return the pseudonyms of peers, with the names that they stand for."""
-        return {given: name for name, given in self._words.items() if given.startswith("peer-")}
+        names = {**self._words, **self._names}
+        return {given: name for name, given in names.items() if given.startswith("peer-")}
 
     def learn(self, value: Any, depth: int = 0) -> None:
         """Take note of the keys and names in plain data (dicts, lists, texts).
@@ -121,7 +125,12 @@ class Pseudonyms:
         if depth >= MAX_DEPTH:
             return None
         if isinstance(value, Mapping):
-            return {self._field(name): self.of(part, depth + 1) for name, part in value.items()}
+            return {
+                self._field(name): self.name(part)
+                if name in NAME_FIELDS and isinstance(part, str)
+                else self.of(part, depth + 1)
+                for name, part in value.items()
+            }
         if isinstance(value, Sequence):
             return [self.of(part, depth + 1) for part in value]
         return value
@@ -129,6 +138,10 @@ class Pseudonyms:
     def text(self, text: str) -> str:
         """Return the text with everything in it replaced that was learnt or looks like a key or an address."""
         return _TOKEN.sub(self._token, text)
+
+    def name(self, name: str) -> str:
+        """Return what stands for the name of a machine."""
+        return self._names.get(name) or self.text(name)
 
     def blob(self, value: bytes) -> bytes:
         """Return bytes of a message: placeholders of secrets and short ids stay, all else is replaced."""
@@ -153,6 +166,8 @@ class Pseudonyms:
                 return self._address(text)
             case "short" if text in self._shorts:
                 return self._shorts[text]
+            case "named":
+                return f"name={self.name(text.removeprefix('name='))}"
             case _:
                 return _JUST_WORD.sub(self._word, text)
 
@@ -219,17 +234,20 @@ class Pseudonyms:
             return
         if "private_key_file" in value:
             self.learn_node(name)
-        for field in NAME_FIELDS:
+        for field in KEY_FIELDS:
             key = value.get(field)
             if isinstance(key, str) and _WHOLE_KEY.fullmatch(key):
                 self._name(name, "peer", self._number(key))
 
     def _name(self, name: str, kind: str, number: int | None = None) -> None:
-        if name in self._words or name in self._reserved or self._keep_names:
+        if name in self._words or name in self._names or self._keep_names:
             return
         if kind == "host":
+            if name in self._reserved:
+                return  # it tells nothing
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._words[name] = kind if number is None else f"{kind}-{number}"
+        names = self._names if name in self._reserved else self._words
+        names[name] = kind if number is None else f"{kind}-{number}"
 
 
 def _pseudonym_key(number: int) -> str:

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from actors.cli.running import boot_now
 from actors.effects import Address, Effect
 from actors.messages.packet import ConfigurePeer
 from actors.messages.peer import LocalIceChanged
+from actors.messages.process import PeerSettings, StartPeer
 from actors.runtime.post_office import PostOffice
 from actors.runtime.snapshot import CONFIGURATION, write_configuration
 from actors.trace.tape import Tape
-from config.keys import Secret
+from config.keys import KEY_LEN, PublicKey, Secret, encode_key
 from config.load import load
 from config.logs import tail_path
 from tests.actors.cli.console import failure, homing
@@ -35,7 +37,7 @@ LINE = f"2026-05-01T12:00:00.123+02:00 INFO packet moved to 198.51.100.9:51820 p
 class Sink:
     """Takes what holds secrets."""
 
-    inbox: ClassVar[object] = LocalIceChanged | ConfigurePeer
+    inbox: ClassVar[object] = LocalIceChanged | ConfigurePeer | StartPeer
     state = "Sunk"
 
     def handle(self, message: object, now: float) -> list[Effect]:
@@ -196,12 +198,37 @@ def test_a_long_log_is_cut_at_its_beginning(
     assert "log-packet.txt: only the last 100 of 8890 bytes" in told["missing"]
 
 
-def test_words_of_ours_stay_even_if_a_peer_is_named_so(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
-    assert {"connected", "relayed", "packet", "guard", "public_key"} <= vocabulary()
-    now = boot_now()
-    agent.write([control(now, peer(now, name="connected"), peer(now, CAROL, name="name"))])
-    parts, _ = made(capsys)
-    assert json.loads(parts["status.json"])["peers"][0]["state"] == "connected"
+OURS = ("relay", "guard", "node", "connected", "unknown", "guard-2", "initiator")
+
+
+def test_peers_named_like_words_of_ours_are_replaced_and_the_words_stay(
+    agent: FakeAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {"connected", "relayed", "packet", "guard", "public_key", "tunnels", "initiator"} <= vocabulary()
+    now, keys = boot_now(), [PublicKey(encode_key(bytes([number] * KEY_LEN))) for number in range(1, 1 + len(OURS))]
+    peers = [peer(now, key, name=name) for key, name in zip(keys, OURS, strict=True)]
+    agent.write([control(now, *peers), packet(now, *(tunnel(now, key) for key in keys))])
+    tail_path(agent.directory, "packet").write_text(f"INFO guard of the relay peer={keys[0][:8]} name=relay\n")
+
+    def furnish(offices: dict[str, PostOffice]) -> None:
+        office = offices["control-0"]
+        for key, name in zip(keys, OURS, strict=True):
+            start = StartPeer(settings=PeerSettings(peer=key, name=name, allowed_ips=()))
+            office.add(f"peer/{key}/guard", Sink())
+            office.post(Address(f"peer/{key}/guard", "control-0"), start)
+
+    with on_a_thread(agent.directory, ["control-0"], furnish):
+        parts, told = made(capsys)
+    status, mail = json.loads(parts["status.json"]), parts["mail.txt"]
+    assert {told["pseudonyms"][one["name"]] for one in status["peers"]} == set(OURS)
+    assert {(one["state"], one["path"]) for one in status["peers"]} == {("connected", "relayed")}
+    assert re.search(r"INFO guard of the relay peer=\w{8} name=peer-\d+$", parts["log-packet.txt"], re.MULTILINE)
+    assert mail.count("/guard  start_peer") == len(OURS)
+    for name in OURS:
+        assert f'"name": "{name}"' not in parts["status.json"] + parts["snapshots.json"]
+        assert not re.search(rf"name={name}\b|-> {name}/", mail), name
+        assert not re.search(rf"^{name} +connected", parts["status.txt"], re.MULTILINE), name
+    assert len(re.findall(r"^peer-\d+: connected over the relay", parts["why.txt"], re.MULTILINE)) == len(OURS)
 
 
 def test_the_messages_of_the_rings_hold_no_secret_and_are_a_tape(

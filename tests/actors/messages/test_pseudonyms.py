@@ -76,6 +76,29 @@ def test_names_stay_where_that_is_wanted_and_keys_do_not() -> None:
     assert names.text(f"bob {BOB[:8]}") == "bob key00001"
 
 
+def test_a_name_that_is_a_word_of_ours_goes_where_it_is_a_name_and_stays_elsewhere() -> None:
+    names = Pseudonyms(KEY, reserved=frozenset(("relay", "connected")))
+    names.learn({"node": "connected", "peers": [{"name": "relay", "peer": BOB}]})
+    names.learn({"url": "rel://relay:8080"})
+    shown = names.of({"node": "connected", "peers": [{"name": "relay", "peer": BOB, "state": "connected"}]})
+    assert shown == {"node": "node", "peers": [{"name": "peer-1", "peer": names.text(BOB), "state": "connected"}]}
+    assert names.text("relay connected, peer=x name=relay, rename=relay") == (
+        "relay connected, peer=x name=peer-1, rename=relay"
+    )
+    assert names.peers == {"peer-1": "relay"}
+
+
+def test_names_that_begin_alike_are_told_apart() -> None:
+    names = Pseudonyms(KEY)
+    others = ("web", "web-2", "web.example", "we")
+    keys = [base64.b64encode(bytes([number] * 32)).decode() for number in range(len(others))]
+    names.learn([{"name": name, "peer": key} for name, key in zip(others, keys, strict=True)])
+    assert names.text("web web-2 web.example we, web. web-2: web.example.") == (
+        "peer-1 peer-2 peer-3 peer-4, peer-1. peer-2: peer-3."
+    )
+    assert names.text("website web-20 weaver") == "website web-20 weaver"
+
+
 def test_who_is_who_can_be_told_to_the_operator() -> None:
     assert known().peers == {"peer-1": "bob", "peer-2": "carol"}
 
