@@ -60,6 +60,8 @@ def perform(scenario: Scenario, seed: int) -> "Run | str":
         sim.agenda.run_until(result.over_at)
         _until_recovered(result)
         sim.agenda.run_until(max(sim.now, result.over_at + scenario.quiet_s))
+        while not sim.all_proven() and sim.now < result.over_at + scenario.figures.recovered_s:
+            sim.run_for(STEP_S)  # what was noticed late still has its time
     except AssertionError as error:
         cause = error.__cause__ or error
         where = traceback.extract_tb(cause.__traceback__)[-1]
