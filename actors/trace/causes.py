@@ -70,6 +70,7 @@ Cause = Literal[
 BEFORE_S, AFTER_S = 8.0, 2.0  # how long before what broke, or after, an event may come that broke it
 STUN_S = 30.0  # from a new address of a NAT until STUN servers have told of it
 TOGETHER_S = 40.0  # from the one link that is found dead to the other that died with it
+SIGNAL_NOTICES_S = 43.0  # a link to the signal server that died is found dead sooner (signal spec 6.4: 30 s and 10 s)
 IN_FLIGHT_S = 0.2  # what comes so long after the first doubt was sent after the break
 DISPLACED = "replaced: another client registered"
 RELAY_CLOSES = 3  # "Close" without a reason, before it says that another has our key
@@ -94,6 +95,7 @@ class Trouble:
 
     facts: Sequence[Fact]
     before: Sequence[Fact] = ()
+    signal_until: float = 0.0  # the link to the signal server is not known to have broken before this
 
     def all(self, *kinds: FactKind, **fields: Any) -> list[Fact]:
         """Return the facts of these kinds whose fields have these values."""
@@ -271,9 +273,14 @@ def _relay_link(trouble: Trouble, closed: Fact) -> Verdict | None:
 
 
 def _half_open(trouble: Trouble, closed: Fact) -> Verdict | None:
-    """The signal link is the witness: had our network changed, it would have gone silent too."""
-    lived = any(fact.at > trouble.broke_at for fact in trouble.all("signal_heard"))
-    if not lived or trouble.first("signal_closed") is not None:
+    """The signal link is the witness: had our network changed, it would have gone silent too.
+
+    It was heard since, or it was not found dead in all the time that this takes, and nothing else broke.
+    """
+    heard = any(fact.at > trouble.broke_at for fact in trouble.all("signal_heard"))
+    alone = not trouble.all("network_changed", "ice_lost") and trouble.first("path_dead", path="direct") is None
+    lived = alone and trouble.signal_until >= closed.at + SIGNAL_NOTICES_S
+    if not (heard or lived) or trouble.first("signal_closed") is not None:
         return None
     return Verdict("relay_link_half_open", f"only the link to {closed.of.get('relay')} went silent", closed)
 

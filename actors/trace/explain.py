@@ -28,6 +28,7 @@ NEVER_UP: dict[str, Cause] = {
 }
 """What a status says of a peer that was never reached, and the cause that it names."""
 REFUSED_LOGIN = "the relay refused our secret or token"
+SIGNAL_LINK: tuple[FactKind, ...] = ("signal_opened", "signal_closed", "signal_failed")
 MAX_EARLIER, MAX_TOLD = 20, 40
 
 
@@ -86,7 +87,7 @@ def explain(standing: Standing, records: Iterable[Record], now: float, *, missin
     """Explain how a peer stands, from its status and the records of all processes."""
     kept = list(records)
     facts = facts_about(standing.peer, kept)
-    episodes = [_episode(trouble) for trouble in troubles(facts)]
+    episodes = [_episode(trouble) for trouble in troubles(facts, now)]
     last = episodes[-1] if episodes else None
     cause, because = (last.cause, last.because) if last is not None else _without_trouble(standing, facts)
     if last is not None and last.path_kept and (found := _direct_found(standing, facts, last.began_at - FOUND_LATE_S)):
@@ -105,8 +106,8 @@ def explain(standing: Standing, records: Iterable[Record], now: float, *, missin
     )
 
 
-def troubles(facts: Sequence[Fact]) -> Iterator[Trouble]:
-    """Yield the troubles among these facts, oldest first."""
+def troubles(facts: Sequence[Fact], now: float) -> Iterator[Trouble]:
+    """Yield the troubles among these facts, which are all until `now`, oldest first."""
     proven_at = _first_proof(facts)
     groups: list[list[Fact]] = []
     for fact in facts:
@@ -123,7 +124,17 @@ def troubles(facts: Sequence[Fact]) -> Iterator[Trouble]:
         yield Trouble(
             [fact for fact in facts if begun_at <= fact.at <= ended_at],
             [fact for fact in facts if fact.at < begun_at],
+            _signal_until(facts, begun_at, now),
         )
+
+
+def _signal_until(facts: Sequence[Fact], begun_at: float, now: float) -> float:
+    """Return when the link to the signal server broke next, `now` if it has not; 0: it was not up when this began."""
+    told = [fact for fact in facts if fact.kind in SIGNAL_LINK]
+    before = [fact.kind for fact in told if fact.at < begun_at]
+    if not before or before[-1] != "signal_opened":
+        return 0.0
+    return next((fact.at for fact in told if fact.at >= begun_at), now)
 
 
 def _another(fact: Fact, group: Sequence[Fact], facts: Sequence[Fact]) -> bool:

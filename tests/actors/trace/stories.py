@@ -151,10 +151,10 @@ class Story:
             at, "agent", process.ProcessExited(process=name, incarnation=1, status=status), process="supervisor"
         )
 
-    def told(self, **changes: Any) -> Explanation:
-        """Return the explanation."""
+    def told(self, asked_at: float = NOW - FAULT, **changes: Any) -> Explanation:
+        """Return the explanation that is given so long after the fault."""
         usual: dict[str, Any] = {
             "peer": BOB, "name": "bob", "state": "connected", "path": "relayed", "endpoint": RELAY,
             "proof_age_s": 1.0, "reason": "",
         }  # fmt: skip
-        return explain(Standing(**{**usual, **changes}), self.records, NOW)
+        return explain(Standing(**{**usual, **changes}), self.records, FAULT + asked_at)

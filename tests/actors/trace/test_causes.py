@@ -6,9 +6,11 @@ import pytest
 
 from actors.messages.peer import IceLost
 from actors.messages.process import ResetPeer
-from actors.trace.causes import Cause
+from actors.trace.causes import SIGNAL_NOTICES_S, Cause
+from actors.trace.explain import QUIET_S
 from tests.actors.trace.stories import CLOSED, OTHER_RELAY, REFUSED, RELAY, SILENT, Story
 from tests.config.samples import BOB, CAROL
+from transport.signal.timing import Timing
 
 DISPLACED = "replaced: another client registered with our key; do two agents have it?"
 SIGNAL_SILENT = "the link went silent: nothing came for 12 s, not even our heartbeat"
@@ -41,8 +43,21 @@ def closed(story: Story) -> Story:
 TOLD: dict[str, tuple[Cause, Callable[[Story], Story]]] = {
     "nothing": ("none", lambda story: story),
     "a relay link alone went silent": ("relay_link_half_open", lambda story: half_open(story).offer(3.1)),
-    "no witness for the relay link": ("unknown", half_open),
-    "a witness from before": ("unknown", lambda story: half_open(story.offer(0.1))),
+    "a relay link that went silent, and a signal link that lived on": ("relay_link_half_open", half_open),
+    "the signal link went silent too, long after": (
+        "unknown",
+        lambda story: half_open(story).signal(3.0 + QUIET_S + 5, SIGNAL_SILENT),
+    ),
+    "the signal link was away before": (
+        "unknown",
+        lambda story: half_open(
+            story.signal(-60.0, SIGNAL_CLOSED).signal(-59.0, SIGNAL_REFUSED, before="Disconnected")
+        ),
+    ),
+    "the direct path went with the relay link": (
+        "unknown",
+        lambda story: half_open(story).dead(3.5, "direct"),
+    ),
     "both links went silent": ("own_network", lambda story: half_open(story).signal(14.0, SIGNAL_SILENT).signal(14.2)),
     "an address from STUN": ("nat_changed", lambda story: half_open(story).outside(6.0, "network_changed", MOVED)),
     "an address of ours": (
@@ -220,6 +235,16 @@ def test_the_cause_that_the_mail_leaves(name: str) -> None:
     told = happened(Story().up()).told()
     assert told.cause == cause, told
     assert told.because
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "cause"), [(3.0 + SIGNAL_NOTICES_S - 0.1, "unknown"), (3.0 + SIGNAL_NOTICES_S, "relay_link_half_open")]
+)
+def test_a_signal_link_that_nobody_used_is_a_witness_once_it_would_have_been_found_dead(
+    asked_at: float, cause: Cause
+) -> None:
+    assert half_open(Story().up().offer(0.1)).told(asked_at).cause == cause
+    assert Timing().silence_s + Timing().probe_s < SIGNAL_NOTICES_S
 
 
 def test_a_signal_server_that_is_away_is_told_beside_what_broke_the_path() -> None:
