@@ -121,10 +121,15 @@ class ChangeHome(msgspec.Struct, frozen=True, kw_only=True, tag="change_home"):
     """STATUS to RELAYS: nobody is proven, and nothing comes over our home: try another server (recovery R11)."""
 
 
+class KeyUsedElsewhere(msgspec.Struct, frozen=True, kw_only=True, tag="key_used_elsewhere"):
+    """SIGNAL to RELAYS: another agent has our key, and the two displace each other wherever they log in (S21)."""
+
+
 RelaysInbox = (
     OpenRelayed
     | CloseRelayed
     | ChangeHome
+    | KeyUsedElsewhere
     | LinkRetryDue
     | KnownPeers
     | packet.LinkOpened

@@ -85,6 +85,7 @@ RULES: dict[MessageType, Rule] = {
     node.ChangeHome: NEWEST,
     node.LinkRetryDue: KEEP,
     packet.OpenLink: KEEP,
+    node.KeyUsedElsewhere: NEWEST,
     packet.CloseLink: KEEP,
     packet.OpenOnLink: KEEP,
     packet.CloseOnLink: KEEP,

@@ -166,6 +166,7 @@ class LinkClosed(msgspec.Struct, frozen=True, kw_only=True, tag="link_closed"):
     link: int
     reason: str
     was_open: bool
+    half_open: bool = False  # nothing came any more, and nobody had closed it
 
 
 class RelayedOpened(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_opened"):

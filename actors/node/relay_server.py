@@ -10,7 +10,6 @@ from actors.messages.status import RelayLinkStatus, RelaysStatus
 from config.keys import PublicKey
 
 DIAL_S = 10.0  # for the server to accept us; then another attempt is made
-FIRST_RETRY_S = (0.1, 0.3)  # drawn, after an open link was lost
 RETRY_S = 0.5  # after a failed dial; doubles
 SHORT_RETRY_S = 4.0  # at the most, in the first minutes: a link that was away for one is back within seconds (S0)
 SHORT_RETRIES = 40

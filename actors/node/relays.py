@@ -25,6 +25,7 @@ from actors.messages.node import (
     ChangeHome,
     CloseRelayed,
     HomeRelayChanged,
+    KeyUsedElsewhere,
     KnownPeers,
     LinkRetryDue,
     OpenRelayed,
@@ -35,21 +36,11 @@ from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
 from actors.node.home_states import Homed, Homeless, Starting
-from actors.node.relay_server import (
-    DIAL_S,
-    FIRST_RETRY_S,
-    MAX_FOREIGN,
-    Dialling,
-    Down,
-    Server,
-    Servers,
-    Up,
-    WaitingOpening,
-)
+from actors.node.redial import Redial, others_at
+from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Down, Server, Servers, Up, WaitingOpening
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0  # that a packet process may take to tell which links it has
-OTHERS_RETRY_S = 1.5  # that the home server which was lost is tried alone
 OPENING_S = 30.0  # that a relayed connection waits for its server's link
 UNUSED_S = 60.0  # after which a foreign link is closed (relay spec 6.7)
 AVOIDED_S = 30.0  # that the others have to take the place of a home which carried nothing
@@ -71,7 +62,7 @@ class Relays:
         packet_incarnation: int = 0,
     ) -> None:
         self._urls, self._controls, self._rng, self._next_link = urls, controls, rng, first_link
-        self._packet = packet_incarnation
+        self._packet, self._redial = packet_incarnation, Redial(rng)
         self._servers = Servers.configured(urls)
         self._known: frozenset[PublicKey] | None = None  # None: PEERS has not told yet
         self._where: dict[PublicKey, Server] = {}  # each peer's one opening or connection
@@ -102,6 +93,9 @@ class Relays:
                 effects = self._on_packet_restarted(message.incarnation, now) if message.process == PACKET else []
             case ChangeHome():
                 effects = self._on_change_home(now)
+            case KeyUsedElsewhere():
+                self._redial.key_used_elsewhere(now)
+                effects = []
             case LinkRetryDue():
                 effects = []
                 if isinstance(self.state, Starting):
@@ -231,8 +225,8 @@ class Relays:
         if isinstance(server.link, Dialling):
             return self._fail(server, closed.reason, now)
         self._forget_connections(server)  # their workers hear of it from the packet process
-        server.lost(closed.reason, now + self._rng.uniform(*FIRST_RETRY_S), now)
-        return self._lose_home(server, now + OTHERS_RETRY_S)
+        server.lost(closed.reason, self._redial.ended(now, half_open=closed.half_open), now)
+        return self._lose_home(server, others_at(now, half_open=closed.half_open))
 
     def _fail(self, server: Server, reason: str, now: float) -> list[Effect]:
         before = server.trouble()

@@ -15,9 +15,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
-from actors.addresses import PEERS, SIGNAL_LINK, STATUS, peer_addresses
+from actors.addresses import PEERS, RELAYS, SIGNAL_LINK, STATUS, peer_addresses
 from actors.effects import Effect, Later
 from actors.messages.node import (
+    KeyUsedElsewhere,
     KnownPeers,
     OutsideEvent,
     SearchesDue,
@@ -142,7 +143,9 @@ class Signal:
         tried = f"; tried {self.state.tries} times" if self.state.tries > 1 else ""
         retry = f"; next try in {message.retry_s:.0f} s" if message.retry_s >= 1 else ""
         reason = f"{message.reason}{tried}{retry}"
-        return [STATUS.send(SignalStatus(url=self._url, connected=False, reason=reason, since_at=self.state.since_at))]
+        status = SignalStatus(url=self._url, connected=False, reason=reason, since_at=self.state.since_at)
+        double = [RELAYS.send(KeyUsedElsewhere())] if message.replaced else []
+        return [STATUS.send(status), *double]
 
     def _grant_searches(self, now: float) -> list[Effect]:
         """Tell the guards whose turn it is, and look again when it is the next one's."""

@@ -105,7 +105,8 @@ class Connection:
     open: bool = False
 
     def opened(self, link: int) -> RelayedOpened:
-        """Return what the worker hears when the peer is there."""
+        """The peer is there: return what the worker hears."""
+        self.open = True
         return RelayedOpened(peer=self.peer, generation=self.generation, link=link)
 
     def failed(self, reason: str) -> RelayedFailed:

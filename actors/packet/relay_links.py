@@ -282,7 +282,7 @@ class RelayLinks:
         entry.fall_back(reason, now)
         self._requests += [Abort(entry.number), Dial(entry.number, entry.url, entry.server_ip)]
 
-    def _end(self, entry: Link, reason: str, *, was_open: bool) -> list[Effect]:
+    def _end(self, entry: Link, reason: str, *, was_open: bool, half_open: bool = False) -> list[Effect]:
         """Forget a link; RELAYS hears of it before the workers of its connections do."""
         del self._links[entry.number]
         self._requests.append(Abort(entry.number))
@@ -293,7 +293,7 @@ class RelayLinks:
             self._tell(connection.closed("link_closed", why) if connection.open else connection.failed(why))
             for connection in entry.connections.values()
         )
-        return [_closed(entry.number, reason, was_open=was_open), *told]
+        return [_closed(entry.number, reason, was_open=was_open, half_open=half_open), *told]
 
     def _prove(self, now: float) -> list[Effect]:
         """Ping every server now: whoever has forgotten us, or is not reached any more, is given up soon."""
@@ -355,21 +355,20 @@ class RelayLinks:
                         self._transports.quic_failed(entry.url, entry.quic_fault, now)
                     effects.append(RELAYS.send(entry.opened()))
                 case events.PeerOnline(identity):
-                    connection = entry.connections[identity]
-                    connection.open = True
-                    effects.append(self._tell(connection.opened(entry.number)))
+                    effects.append(self._tell(entry.connections[identity].opened(entry.number)))
                 case events.PeerAbsent(identity, reason):
                     effects.append(self._tell(entry.connections.pop(identity).failed(reason)))
                 case events.PeerGone(identity, reason):
                     effects.append(self._tell(entry.connections.pop(identity).closed("peer_gone", reason)))
                 case events.PingWanted():
                     self._requests.append(Ping(entry.number))
-                case events.LinkClosed(reason, was_open, refused):
+                case events.LinkClosed(reason, was_open, refused, half_open):
                     why = f"{reason}; {token_hint(self._credentials, self._unix_now())}" if refused else reason
                     if entry.spare and not was_open:
                         self._fall_back(entry, reason, now)
                     else:
-                        effects += self._end(entry, why if was_open else entry.told(why), was_open=was_open)
+                        why = why if was_open else entry.told(why)
+                        effects += self._end(entry, why, was_open=was_open, half_open=half_open)
                 case _:
                     assert_never(event)
         return effects
@@ -396,5 +395,5 @@ class RelayLinks:
         return self._worker(told.peer).send(told)
 
 
-def _closed(link: int, reason: str, *, was_open: bool) -> Effect:
-    return RELAYS.send(LinkClosed(link=link, reason=reason, was_open=was_open))
+def _closed(link: int, reason: str, *, was_open: bool, half_open: bool = False) -> Effect:
+    return RELAYS.send(LinkClosed(link=link, reason=reason, was_open=was_open, half_open=half_open))

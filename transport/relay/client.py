@@ -298,7 +298,7 @@ class RelayClient:
         if now > self._tick_at + LATE_S:
             self._probe.hurry(now)  # the health checks of a sleep are not read yet, or were never sent
         elif not self._health_checked and not self._probe.lossy:  # else it waits behind what is repeated
-            self._end(f"half-open: no health check of the relay server within {HEALTH_TICK_S:g} s")
+            self._end(f"half-open: no health check of the relay server within {HEALTH_TICK_S:g} s", half_open=True)
         self._health_checked = False
         self._tick_at = now + HEALTH_TICK_S
 
@@ -307,7 +307,8 @@ class RelayClient:
             case "ping" if isinstance(self.state, Open):
                 self._events.append(PingWanted())
             case "dead":
-                self._end(f"half-open: nothing heard for {self._probe.silence_s(now):.1f} s, pings unanswered")
+                silence_s = self._probe.silence_s(now)
+                self._end(f"half-open: nothing heard for {silence_s:.1f} s, pings unanswered", half_open=True)
 
     def _check_peers(self, now: float) -> None:
         if now < self._peers_due_at:
@@ -343,10 +344,10 @@ class RelayClient:
             case Doubtful(until):
                 self._peers_due_at = min(self._peers_due_at, until)
 
-    def _end(self, reason: str, *, refused: bool = False) -> None:
+    def _end(self, reason: str, *, refused: bool = False, half_open: bool = False) -> None:
         if not isinstance(self.state, Closed):
             was_open = isinstance(self.state, Open)
             self.state = Closed(reason)
             self._peers.clear()
             self._early.clear()
-            self._events.append(LinkClosed(reason, was_open, refused))
+            self._events.append(LinkClosed(reason, was_open, refused, half_open))

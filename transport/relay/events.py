@@ -57,6 +57,7 @@ class LinkClosed:
     reason: str
     was_open: bool
     refused: bool = False  # the server ended it instead of answering our login
+    half_open: bool = False  # nothing came any more, and nobody had closed it
 
 
 ClientEvent = LoggedIn | PeerOnline | PeerAbsent | PeerGone | PacketsReceived | PingWanted | LinkClosed

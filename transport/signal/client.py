@@ -132,7 +132,9 @@ class SignalClient:
             level = "DEBUG" if ended.reason == self._told else "WARNING"
             self._told = ended.reason
             self._log.log(level, "signal link down", reason=ended.reason, retry_s=round(retry_s, 2))
-            self._report(SignalDisconnected(url=self._url, reason=ended.reason, retry_s=retry_s))
+            self._report(
+                SignalDisconnected(url=self._url, reason=ended.reason, retry_s=retry_s, replaced=ended.displaced)
+            )
             await asyncio.sleep(retry_s)
 
     def post(self, post: SignalPost) -> None:

@@ -1,8 +1,10 @@
+import msgspec
 import pytest
 
-from actors.addresses import CONTROL_0, PEERS, SIGNAL_LINK, STATUS, control_processes, home_of, peer_addresses
+from actors.addresses import CONTROL_0, PEERS, RELAYS, SIGNAL_LINK, STATUS, control_processes, home_of, peer_addresses
 from actors.effects import Effect, Later, Send
 from actors.messages.node import (
+    KeyUsedElsewhere,
     KnownPeers,
     OutsideEvent,
     SearchesDue,
@@ -133,6 +135,12 @@ def test_a_link_that_goes_down_is_told_with_its_reason() -> None:
     machine = signal(UP)
     assert machine.handle(DOWN, 5.0) == _status("unreachable", since_at=5.0)
     assert machine.state == Disconnected(5.0, 1, "unreachable")
+
+
+def test_relays_hear_that_another_agent_has_our_key() -> None:
+    machine, replaced = signal(UP), msgspec.structs.replace(DOWN, replaced=True)
+    assert RELAYS.send(KeyUsedElsewhere()) in machine.handle(replaced, 5.0)
+    assert RELAYS.send(KeyUsedElsewhere()) not in machine.handle(DOWN, 6.0)
 
 
 def test_each_further_try_is_counted_and_its_reason_told() -> None:

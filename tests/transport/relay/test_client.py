@@ -158,7 +158,9 @@ def test_a_tick_without_a_health_check_ends_the_link() -> None:
     end.hears(PeersOnline((BOB,)))  # other messages do not count
     end.now += 1
     end.client.handle_timeout(end.now)
-    assert end.events()[-1] == LinkClosed("half-open: no health check of the relay server within 35 s", was_open=True)
+    assert end.events()[-1] == LinkClosed(
+        "half-open: no health check of the relay server within 35 s", was_open=True, half_open=True
+    )
 
 
 def test_a_late_tick_asks_before_it_judges() -> None:  # a sleep outlasted it; what the server sent waits to be read
@@ -288,7 +290,7 @@ def test_silence_in_use_is_probed_and_ends_the_link() -> None:
     end.passes(3.0, answering=False)
     pinged, again, closed = end.events()
     assert pinged == again == PingWanted()
-    assert closed == LinkClosed("half-open: nothing heard for 3.0 s, pings unanswered", was_open=True)
+    assert closed == LinkClosed("half-open: nothing heard for 3.0 s, pings unanswered", was_open=True, half_open=True)
     assert end.client.next_timeout() is None
 
 
