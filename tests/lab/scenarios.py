@@ -211,19 +211,24 @@ def main() -> int:
     out = sys.stdout if options.out == Path("-") else options.out.open("a") if options.out is not None else None
     silent = options.markdown or out is sys.stdout
 
+    code = 0
+
     def kept(found: Iterable[Run]) -> Iterator[Run]:
-        for run in found:
-            runs.append(run)
-            if out is not None:
-                print(run.as_line(), file=out, flush=True)
-            yield run
+        nonlocal code
+        try:
+            for run in found:
+                runs.append(run)
+                if out is not None:
+                    print(run.as_line(), file=out, flush=True)
+                yield run
+        except Stopped:
+            code = 1  # what there is, is shown
 
     wanted = Counter[str]()
     for batch in batches:
         wanted[batch.scenario.name] += batch.runs
     if not (options.json or silent):
         print(HEADING, flush=True)
-    code = 0
     try:
         with stoppable() as tidying:
             for text in shown(kept(_performed(options, batches)), wanted, as_json=options.json):
