@@ -2,7 +2,8 @@
 
 An echo is a WireGuard packet that holds no IP packet: what answers is the peer's homing, on the path that it came on.
 TUNNELS is asked for it as the WG watcher asks (ProbePath), and the answer is seen where the watcher hears of it; the
-watcher itself, whose token it is not, takes no notice.
+watcher itself, whose token it is not, takes no notice.  A peer that is not homing answers handshakes alone, so there
+it is their round trip that is measured (InitiateHandshake), as seldom as WireGuard allows.
 """
 
 import secrets
@@ -10,8 +11,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -21,19 +22,20 @@ from actors.cli.errors import FAILED, WRONG_USE, CommandFailed, as_line
 from actors.cli.mail import CommandMail
 from actors.cli.peers import one_peer, report_of
 from actors.cli.report import PeerReport, Report
-from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOption, find_agent, running_pid
+from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
 from actors.cli.words import InvalidDuration, duration, parse_duration_s
-from actors.messages.packet import ProbePath
+from actors.messages.packet import InitiateHandshake, ProbePath
 from actors.trace.record import Record, fields_of
 from config.keys import PublicKey
 from config.text import one_line
 from wg.constants import REJECT_AFTER_TIME, REKEY_TIMEOUT
 from wg.paths import PathKind
-from wg.reports import EchoAnswered
+from wg.reports import EchoAnswered, HandshakeCompleted
 
 ANSWER_S = 2.0  # after which an echo counts as lost
 HANDSHAKE_S = REKEY_TIMEOUT + 1.0  # an initiation may have been sent just before, and is repeated then
 LEAST_INTERVAL_S, MAX_COUNT = 0.1, 10_000
+HANDSHAKES_S = REKEY_TIMEOUT + 0.1  # from one handshake to the next
 TOKEN_BITS = 63
 
 
@@ -52,6 +54,7 @@ class Pinged(msgspec.Struct, frozen=True, kw_only=True):
 
     peer: str
     public_key: PublicKey
+    by: Literal["echo", "handshake"]  # what made the round trips
     sent: int
     answered: int
     rtt_min_s: float | None
@@ -71,8 +74,8 @@ def run(
 ) -> int:
     """Send echoes to a peer through the tunnel, and say which path carried each.
 
-    The peer must run homing; any other answers a ping of its tunnel address only.  What is not answered within 2 s is
-    lost.  Exit code 1 when nothing was answered.
+    What is not answered within 2 s is lost.  A peer that does not run homing answers no echo; there each round trip is
+    that of a WireGuard handshake, of which there is one in 5 s at the most.  Exit code 1 when nothing was answered.
 
     \b
     Example: homing ping laptop
@@ -87,8 +90,14 @@ def run(
     for one in report.processes:
         if one.silent and one.process != "supervisor":
             print(as_line(f"{one.process} is silent: answers may not be seen; see: homing status"), file=sys.stderr)
+    if known.ours is False:
+        interval_s = max(interval_s, HANDSHAKES_S)
+        told = (
+            f"{known.name} does not run homing: these are round trips of WireGuard handshakes, one in {interval_s:g} s"
+        )
+        print(as_line(told), file=sys.stderr)
     with CommandMail(agent, "ping", watch=f"peer/{known.public_key}/wg_watcher") as mail:
-        pinger = Pinger(agent, mail, known.public_key)
+        pinger = Pinger(agent, mail, known)
         pinger.begin(report)
         echoes: list[Echo] = []
         try:
@@ -107,16 +116,21 @@ def run(
     return 0 if pinged.answered else FAILED
 
 
-class Pinger:
-    """Sends echoes to one peer."""
+_Asked = tuple[Callable[[Record], bool], float]
+"""Which record is the answer, and how long to wait for it."""
 
-    def __init__(self, agent: Agent, mail: CommandMail, peer: PublicKey) -> None:
-        self._agent, self._mail, self._peer = agent, mail, peer
+
+class Pinger:
+    """Sends echoes to one peer, or handshake initiations to one that does not run homing."""
+
+    def __init__(self, agent: Agent, mail: CommandMail, peer: PeerReport) -> None:
+        self._agent, self._mail, self._peer = agent, mail, peer.public_key
+        self._foreign = peer.ours is False
 
     def begin(self, report: Report) -> None:
         """See that there is a WireGuard session, or have one made.  Raises CommandFailed: there is none."""
         known = self._of(report)
-        if known is None or known.path is None or has_session(known):
+        if known is None or known.path is None or has_session(known) or self._foreign:
             return
         self._ask(known.path)  # without a session this brings a handshake
         heard = self._mail.heard(_is_handshake, wait_s=HANDSHAKE_S, until=lambda _: True)
@@ -134,20 +148,33 @@ class Pinger:
                 number, None, "", f"no path: {known.reason}" if known is not None and known.reason else "no path"
             )
         try:
-            token = self._ask(known.path)
+            is_answer, wait_s = self._shake() if self._foreign else self._knock(known.path)
         except CommandFailed as error:  # a process starts anew
             return _lost(number, known.path, known.endpoint, error.lines[0])
-        answers = self._mail.heard(
-            lambda record: record.tag == "echo_answered" and fields_of(record).get("token") == token,
-            wait_s=ANSWER_S,
-            until=lambda _: True,
-        )
+        answers = self._mail.heard(is_answer, wait_s=wait_s, until=lambda _: True)
         if not answers:
-            why = f"no answer within {ANSWER_S:g} s" if has_session(known) else "no WireGuard session"
-            return _lost(number, known.path, known.endpoint, why)
-        answer = msgspec.msgpack.decode(answers[0].body, type=EchoAnswered)
+            can = self._foreign or has_session(known)
+            return _lost(
+                number, known.path, known.endpoint, f"no answer within {wait_s:g} s" if can else "no WireGuard session"
+            )
+        answer = msgspec.msgpack.decode(answers[0].body, type=EchoAnswered | HandshakeCompleted)
         endpoint = known.endpoint if answer.path == known.path else ""  # else it has moved meanwhile
         return Echo(number=number, path=answer.path, endpoint=endpoint, rtt_s=answer.rtt_s)
+
+    def _knock(self, path: PathKind) -> _Asked:
+        token = self._ask(path)
+        return lambda record: record.tag == "echo_answered" and fields_of(record).get("token") == token, ANSWER_S
+
+    def _shake(self) -> _Asked:
+        """Have a handshake made; where one has just been, it follows as soon as REKEY_TIMEOUT allows."""
+        asked_at = boot_now()
+        self._mail.post(TUNNELS, InitiateHandshake(peer=self._peer))
+
+        def is_answer(record: Record) -> bool:
+            ours = _is_handshake(record) and fields_of(record).get("role") == "initiator"
+            return ours and record.at >= asked_at
+
+        return is_answer, HANDSHAKE_S
 
     def _ask(self, path: PathKind) -> int:
         token = secrets.randbits(TOKEN_BITS)
@@ -177,6 +204,7 @@ def summary(peer: PeerReport, echoes: Sequence[Echo]) -> Pinged:
     return Pinged(
         peer=peer.name,
         public_key=peer.public_key,
+        by="handshake" if peer.ours is False else "echo",
         sent=len(echoes),
         answered=len(times),
         rtt_min_s=times[0] if times else None,
@@ -201,12 +229,9 @@ def last_line(pinged: Pinged) -> str:
 
 def _check(peer: PeerReport) -> None:
     """Refuse what cannot be done.  Raises CommandFailed."""
-    name = peer.name
-    if peer.ours is False:
-        raise CommandFailed(f"{name} does not run homing and answers no echo; ping its address in the tunnel instead")
     if peer.path is None:
         said = f": {peer.reason}" if peer.reason else ""
-        raise CommandFailed(f"there is no path to {name}{said}; see: homing why {name}")
+        raise CommandFailed(f"there is no path to {peer.name}{said}; see: homing why {peer.name}")
 
 
 def _interval_s(text: str) -> float:

@@ -14,7 +14,7 @@ from actors.cli.ping import Echo, Pinged, last_line, line, summary
 from actors.cli.report import make_report
 from actors.cli.running import boot_now
 from actors.effects import Effect
-from actors.messages.packet import ProbePath
+from actors.messages.packet import InitiateHandshake, ProbePath
 from actors.messages.status import Snapshot
 from actors.runtime.post_office import PostOffice
 from tests.actors.cli.console import Result, failure, homing
@@ -27,19 +27,19 @@ from wg.reports import EchoAnswered, HandshakeCompleted
 process_test = pytest.mark.process
 WATCHER = peer_addresses(BOB).wg_watcher
 
-Answer = Callable[[ProbePath], list[Any]]
+Answer = Callable[[Any], list[Any]]
 
 
 class Echoing:
     """Says to the watcher what a function makes of each ProbePath."""
 
-    inbox: ClassVar[Any] = ProbePath
+    inbox: ClassVar[Any] = ProbePath | InitiateHandshake
 
     def __init__(self, answer: Answer) -> None:
         self._answer, self.state = answer, Calm()
-        self.asked: list[ProbePath] = []
+        self.asked: list[Any] = []
 
-    def handle(self, message: ProbePath, now: float) -> list[Effect]:
+    def handle(self, message: ProbePath | InitiateHandshake, now: float) -> list[Effect]:
         self.asked.append(message)
         return [WATCHER.send(report) for report in self._answer(message)]
 
@@ -157,6 +157,45 @@ def test_a_peer_that_answers_no_handshake_is_told_in_one_line(
 
 
 @process_test
+def test_a_peer_that_is_not_homing_is_measured_by_handshakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinging, "HANDSHAKES_S", 0.2)
+    asked: list[InitiateHandshake] = []
+
+    def shaken(message: InitiateHandshake) -> list[Any]:
+        """Theirs, which says nothing of the way there and back, then ours."""
+        asked.append(message)
+        theirs = HandshakeCompleted(peer=BOB, path="relayed", role="responder", rtt_s=None)
+        return [theirs, HandshakeCompleted(peer=BOB, path="relayed", role="initiator", rtt_s=0.04 * len(asked))]
+
+    now = boot_now()
+    with agent(tmp_path, shaken, control(now, peer(now, ours=False), age_s=-60)):
+        result = ping(capsys, tmp_path, "--count", "2")
+    assert (result.code, asked) == (0, [InitiateHandshake(peer=BOB)] * 2)
+    assert result.out.splitlines()[:2] == [
+        f"1: answer from bob on relay {RELAY} after 40 ms",
+        f"2: answer from bob on relay {RELAY} after 80 ms",
+    ]
+    assert result.error == (
+        "homing: bob does not run homing: these are round trips of WireGuard handshakes, one in 0.2 s\n"
+    )
+
+
+@process_test
+def test_a_peer_that_is_not_homing_and_answers_no_handshake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinging, "HANDSHAKE_S", 0.5)
+    now = boot_now()
+    with agent(tmp_path, lambda _: [], control(now, peer(now, ours=False), age_s=-60)):
+        result = ping(capsys, tmp_path, "--count", "1", "--json")
+    said = json.loads(result.out)
+    assert (result.code, said["by"], said["answered"]) == (1, "handshake", 0)
+    assert said["echoes"][0]["reason"] == "no answer within 0.5 s"
+
+
+@process_test
 def test_nothing_answered_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with agent(tmp_path, lambda probe: []):
         result = ping(capsys, tmp_path, "--count", "1", "--json")
@@ -174,10 +213,6 @@ def test_what_cannot_be_pinged_is_told_in_one_line(tmp_path: Path, capsys: pytes
             "--interval: at least 100 ms, not 1ms"
         )
         assert "is no duration" in failure(capsys, "ping", "bob", "--interval", "soon", *where, code=2)
-        fake.write([control(now, peer(now, ours=False))])
-        assert failure(capsys, "ping", "bob", *where) == (
-            "bob does not run homing and answers no echo; ping its address in the tunnel instead"
-        )
         why = "the relay server refused us"
         fake.write(
             [control(now, peer(now, state="connecting", path=None, reason=why)), packet(now, tunnel(now, path=""))]
