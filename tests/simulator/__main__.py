@@ -18,6 +18,7 @@ from tests.simulator.diagram import diagram
 from tests.simulator.draw import draw
 from tests.simulator.faults import words
 from tests.simulator.figures import rows
+from tests.simulator.found import FOUND
 from tests.simulator.run import Outcome, judge, perform
 from tests.simulator.scenario import NAMED, Scenario
 from tests.simulator.shrink import shrink
@@ -91,9 +92,9 @@ def _figures(beginning: str) -> int:
 
 
 def _named(beginning: str, seed: int) -> int:
-    scenarios = [scenario for name, scenario in NAMED.items() if name.startswith(beginning)]
+    scenarios = [scenario for name, scenario in (NAMED | FOUND).items() if name.startswith(beginning)]
     if not scenarios:
-        print(f"no scenario begins with {beginning!r}; there are: {', '.join(NAMED)}", file=sys.stderr)
+        print(f"no scenario begins with {beginning!r}; there are: {', '.join(NAMED | FOUND)}", file=sys.stderr)
         return 2
     if len(scenarios) == 1:
         return _one(scenarios[0], seed)

@@ -5,6 +5,7 @@ from random import SystemRandom
 import pytest
 
 from tests.simulator.__main__ import run_drawn
+from tests.simulator.found import FOUND
 from tests.simulator.run import run
 from tests.simulator.scenario import NAMED
 
@@ -28,6 +29,11 @@ FRESH = 2
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_reaches_its_figures(name: str) -> None:
     assert run(NAMED[name], 1).problems == ()
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_a_seed_found_is_not_found_again(name: str) -> None:
+    assert run(FOUND[name], 1).problems == ()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
