@@ -124,6 +124,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stun: tuple[str, ...] = ()  # what STUN servers say of our addresses, a line each
     addresses: tuple[str, ...] = ()  # of this machine, a line each: whether peers are told of it, or why not
     drops: dict[str, int] = {}  # reason -> packets that belonged to no peer
+    udp_port: int = 0  # that carries WireGuard and STUN
+    rebinds: int = 0  # times that another was taken, because no peer was proven
     interface_repairs: int = 0  # times that somebody set our interface down, or took its addresses or routes
 
 
@@ -156,6 +158,8 @@ def make_report(
             if snapshot.packet is not None
             for reason, count in sorted(snapshot.packet.drops.items())
         },
+        udp_port=max((snapshot.agent.udp_port for snapshot in snapshots if snapshot.agent is not None), default=0),
+        rebinds=sum(snapshot.agent.rebinds for snapshot in snapshots if snapshot.agent is not None),
         interface_repairs=sum(snapshot.agent.interface_repairs for snapshot in snapshots if snapshot.agent is not None),
     )
 

@@ -99,6 +99,9 @@ def lines(report: Report, *, detailed: bool) -> Iterator[str]:
     yield ""
     if report.drops:
         yield f"dropped, of no peer: {', '.join(f'{reason} {count}' for reason, count in report.drops.items())}"
+    if report.rebinds:
+        times = "once" if report.rebinds == 1 else f"{report.rebinds} times"
+        yield f"the UDP port was changed {times}, since no peer was proven: it is {report.udp_port} now"
     if report.interface_repairs:
         yield f"our interface was put right {report.interface_repairs} times"
     yield f"processes: {'; '.join(_process(one) for one in report.processes) or 'none has started yet'}"

@@ -64,6 +64,8 @@ RULES: dict[MessageType, Rule] = {
     process.Announce: KEEP,
     process.AgentStopped: KEEP,
     process.ShutdownWanted: KEEP,
+    process.RebindWanted: NEWEST,
+    process.RebindSockets: KEEP,
     process.AgentDue: KEEP,
     # from the signal server, and to it
     signal.OfferReceived: KEEP,  # each is owed an answer; the listener keeps only the latest waiting (recovery R1)
@@ -83,9 +85,9 @@ RULES: dict[MessageType, Rule] = {
     node.OpenRelayed: KEEP,
     node.CloseRelayed: KEEP,
     node.ChangeHome: NEWEST,
+    node.KeyUsedElsewhere: NEWEST,
     node.LinkRetryDue: KEEP,
     packet.OpenLink: KEEP,
-    node.KeyUsedElsewhere: NEWEST,
     packet.CloseLink: KEEP,
     packet.OpenOnLink: KEEP,
     packet.CloseOnLink: KEEP,

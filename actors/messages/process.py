@@ -189,6 +189,18 @@ class ShutdownWanted(msgspec.Struct, frozen=True, kw_only=True, tag="shutdown_wa
     reason: str
 
 
+class RebindWanted(msgspec.Struct, frozen=True, kw_only=True, tag="rebind_wanted"):
+    """STATUS to AGENT: nobody is proven, so perhaps nothing comes through for our UDP port (recovery R11)."""
+
+    reason: str
+
+
+class RebindSockets(msgspec.Struct, frozen=True, kw_only=True, tag="rebind_sockets"):
+    """Open UDP sockets on another port, or on the configured one again, and hand them to the packet process."""
+
+    reason: str
+
+
 class AgentDue(msgspec.Struct, frozen=True, kw_only=True, tag="agent_due"):
     """Time to ping the children, and to look at the ones that do not answer."""
 
@@ -215,6 +227,16 @@ class StopActor(msgspec.Struct, frozen=True, kw_only=True, tag="stop_actor"):
 
 ProcessInbox = StartPeer | StopPeer | Ping | Drain | SaveSnapshot | ProcessRestarted | GapFound | ResyncDue | DrainDue
 AgentInbox = (
-    Pong | ProcessReady | Drained | ProcessExited | ProcessInspected | PeersConfigured | ShutdownWanted | AgentDue
+    Pong
+    | ProcessReady
+    | Drained
+    | ProcessExited
+    | ProcessInspected
+    | PeersConfigured
+    | ShutdownWanted
+    | RebindWanted
+    | AgentDue
 )
-HostInbox = StartProcess | EndProcess | DumpProcess | KillProcess | InspectProcess | Announce | AgentStopped
+HostInbox = (
+    StartProcess | EndProcess | DumpProcess | KillProcess | InspectProcess | RebindSockets | Announce | AgentStopped
+)

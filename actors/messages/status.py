@@ -139,6 +139,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     children: tuple[ChildStatus, ...] = ()
     draining: bool = False
+    udp_port: int = 0  # that carries WireGuard and STUN now
+    rebinds: int = 0  # times that the UDP sockets were bound anew, because nobody was proven
     interface_repairs: int = 0  # times that somebody set our interface down, or took its addresses or routes
 
 

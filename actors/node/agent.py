@@ -37,6 +37,8 @@ from actors.messages.process import (
     ProcessInspected,
     ProcessReady,
     ProcessRestarted,
+    RebindSockets,
+    RebindWanted,
     ShutdownWanted,
     StartProcess,
 )
@@ -101,7 +103,7 @@ class Agent:
     def __init__(self, controls: tuple[str, ...], peers: PeersConfigured, rng: Random) -> None:
         self._controls, self._peers, self._rng = controls, peers, rng
         self._children: dict[str, Child] = {}
-        self._last_incarnation = 0
+        self._last_incarnation = self._rebinds = 0
         self._last_look_at = 0.0
         self._last_alive_at = float("-inf")
         self.state: Launching | Running | Draining | Stopped = Launching()
@@ -119,6 +121,7 @@ class Agent:
         return AgentStatus(
             children=tuple(child.status(now) for child in self._children.values()),
             draining=isinstance(self.state, Draining | Stopped),
+            rebinds=self._rebinds,
         )
 
     def handle(self, message: AgentInbox, now: float) -> list[Effect]:
@@ -142,6 +145,8 @@ class Agent:
             case PeersConfigured():
                 self._peers = message
                 return [PEERS.send(message)] if isinstance(self._children[CONTROL_0].state, Up) else []
+            case RebindWanted(reason=reason):
+                return self._on_rebind_wanted(reason)
             case ShutdownWanted(reason=reason):
                 return self._on_shutdown_wanted(reason, now)
             case AgentDue():
@@ -260,6 +265,13 @@ class Agent:
         """Return a number that no process of this boot has had: later agents have later clocks."""
         self._last_incarnation = max(self._last_incarnation + 1, int(now * 1000))
         return self._last_incarnation
+
+    def _on_rebind_wanted(self, reason: str) -> list[Effect]:
+        """Have the packet process given other sockets, while it is there to take them."""
+        if not isinstance(self.state, Running) or not isinstance(self._children[PACKET].state, Up):
+            return []  # it is asked again
+        self._rebinds += 1
+        return [HOST.send(RebindSockets(reason=reason))]
 
     # --- drain ---
 

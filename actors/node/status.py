@@ -2,7 +2,8 @@
 
 Reporting --SnapshotDue--> Reporting
 
-It alone hears of all peers, so it tells RELAYS when none of them is proven for too long (home_ladder.py).
+It alone hears of all peers, so it has the rungs climbed for the whole node, when none of them is proven for too long:
+another home relay (home_ladder.py), other UDP sockets (rebind_ladder.py).
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import ClassVar, assert_never
 
 import msgspec
 
-from actors.addresses import RELAYS, process_actor
+from actors.addresses import AGENT, RELAYS, process_actor
 from actors.effects import Effect, Later
 from actors.messages.node import ChangeHome, PeerForgotten, SnapshotDue, StatusInbox
-from actors.messages.process import SaveSnapshot
+from actors.messages.process import RebindWanted, SaveSnapshot
 from actors.messages.status import ControlStatus, PeerStatus, RelaysStatus, SignalStatus
 from actors.node.home_ladder import HomeLadder
+from actors.node.rebind_ladder import RebindLadder
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0
@@ -39,7 +41,7 @@ class Status:
         self._signal: SignalStatus | None = None
         self._relays: RelaysStatus | None = None
         self._home_url: str | None = None  # of the relay that is home and connected
-        self._home_ladder = HomeLadder()
+        self._home_ladder, self._rebind_ladder = HomeLadder(), RebindLadder()
         self._document = b""
         self.state = Reporting(stale=True)
 
@@ -53,6 +55,7 @@ class Status:
             case PeerStatus():
                 self._peers[message.peer] = message
                 self._home_ladder.learn(message, self._home_url, now)
+                self._rebind_ladder.learn(message)
             case SignalStatus():
                 self._signal = message
             case RelaysStatus():
@@ -62,6 +65,7 @@ class Status:
             case PeerForgotten():
                 self._peers.pop(message.peer, None)
                 self._home_ladder.forget(message.peer)
+                self._rebind_ladder.forget(message.peer)
             case SnapshotDue():
                 return self._on_snapshot_due(now)
             case _:
@@ -76,5 +80,10 @@ class Status:
             self._document = msgspec.json.encode(ControlStatus(peers=peers, signal=self._signal, relays=self._relays))
             self.state = Reporting(stale=False)
         saved = self._process.send(SaveSnapshot(document=self._document))
-        change = [RELAYS.send(ChangeHome())] if self._home_ladder.climb(now) else []
-        return [saved, *change, Later(now + SNAPSHOT_S, SnapshotDue())]
+        effects: list[Effect] = [saved]
+        if self._home_ladder.climb(now):
+            effects.append(RELAYS.send(ChangeHome()))
+        network = self._signal is not None and self._signal.connected
+        if self._rebind_ladder.climb(now, network=network):
+            effects.append(AGENT.send(RebindWanted(reason="no peer is proven, and the signal server is reached")))
+        return [*effects, Later(now + SNAPSHOT_S, SnapshotDue())]

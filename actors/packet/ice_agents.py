@@ -38,7 +38,7 @@ from actors.messages.packet import (
 )
 from actors.messages.peer import IceWorkerInbox
 from actors.messages.status import IceStatus
-from actors.packet.ice_report import MAX_TRIED, address_lines, server_lines, tried_lines
+from actors.packet.ice_report import MAX_TRIED, address_lines, pair_words, server_lines, tried_lines
 from config.keys import PublicKey
 from config.values import Network, parse_network
 from transport.errors import LocalProtocolError
@@ -193,6 +193,11 @@ class IceAgents:
         words = f"our addresses are {', '.join(ours) or 'none'}" if moved else besides
         return [_network_changed(words), *self._told(now)]
 
+    def rebound(self, port: int, now: float) -> list[Effect]:
+        """Use another UDP port from now on: our candidates are others.  It is an outside event (recovery R12)."""
+        self._core.port_changed(port, now)
+        return [_network_changed(f"our UDP port is {port}"), *self._told(now)]
+
     def doubted(self, now: float) -> list[Effect]:
         """Take note that packets are missing on some path: perhaps we look different from outside."""
         self._core.ask_again(now)
@@ -245,9 +250,9 @@ class IceAgents:
                 report = self._core.describe(agent.id.peer)
                 return msgspec.structs.replace(status, tried=() if report is None else tried_lines(report.pairs))
             case Connected(pair):
-                return msgspec.structs.replace(status, state="connected", pair=_words(pair))
+                return msgspec.structs.replace(status, state="connected", pair=pair_words(pair))
             case Doubtful(pair, reason):
-                return msgspec.structs.replace(status, state="doubtful", pair=_words(pair), reason=reason)
+                return msgspec.structs.replace(status, state="doubtful", pair=pair_words(pair), reason=reason)
             case Ended(reason, tried):
                 return msgspec.structs.replace(status, state="ended", reason=reason, tried=tried[:MAX_TRIED])
             case _:
@@ -388,10 +393,6 @@ class IceAgents:
 
     def _worker(self, peer: PublicKey) -> Address[IceWorkerInbox]:
         return peer_addresses(peer, self._controls).ice_worker
-
-
-def _words(pair: events.PairSelected) -> str:
-    return f"{pair.local} -> {pair.kind} {pair.remote}"
 
 
 def _network_changed(detail: str) -> Effect:

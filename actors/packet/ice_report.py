@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from transport.ice.events import PairReport
+from transport.ice.events import PairReport, PairSelected
 from transport.ice.gathering import ServerReport
 from transport.ice.interfaces import HostAddresses, InterfaceAddress
 
@@ -21,6 +21,11 @@ def tried_lines(pairs: Iterable[PairReport]) -> tuple[str, ...]:
 def way_of(pair: PairReport) -> str:
     """Return from where to where a pair leads: `10.0.0.1 -> srflx 192.0.2.7:51820`."""
     return f"{pair.local} -> {pair.remote_kind} {pair.remote}"
+
+
+def pair_words(pair: PairSelected) -> str:
+    """Return the same of the pair that was found."""
+    return f"{pair.local} -> {pair.kind} {pair.remote}"
 
 
 def server_lines(servers: Iterable[ServerReport]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     listen_port: int  # as bound
     tun_fd: int = -1  # descriptors are for the packet process
     udp_fds: tuple[int, ...] = ()
+    handover_fd: int = -1  # a UNIX socket by which later UDP sockets come, as SCM_RIGHTS; each message says the port
 
 
 class BadBootstrap(Exception):

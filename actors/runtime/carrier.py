@@ -90,6 +90,21 @@ class Carrier:
         if self._timer is not None:
             self._timer.cancel()
 
+    def rebind(self, udp: Iterable[UdpDriver]) -> None:
+        """Go on with these UDP sockets; the ones before are closed, and what waited in them is lost."""
+        for before in self._udp.values():
+            self._loop.remove_reader(before.fd)
+            self._loop.remove_writer(before.fd)
+            before.close()
+        if self._blocked and not self._tun_lost:
+            self._loop.add_reader(self._tun.fd, self._on_tun)
+        self._blocked.clear()
+        counted = {family: driver.drops for family, driver in self._udp.items()}
+        self._udp = {driver.family: driver for driver in udp}
+        for driver in self._udp.values():
+            driver.drops = counted.get(driver.family, {})
+            self._loop.add_reader(driver.fd, self._on_udp, driver)
+
     def receive_relayed(self, peer: PublicKey, link: int, generation: int, payloads: list[bytes]) -> None:
         """Take what a relay link delivered from this peer; generation 0: no relayed connection is open there."""
         self._settle(self.tunnels.receive_relayed(peer, link, generation, payloads, self._clock()))

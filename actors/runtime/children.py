@@ -51,7 +51,7 @@ class Children:
         """Start this process; from the main thread only, since the child is bound to the life of the thread."""
         process, incarnation = bootstrap.process, bootstrap.incarnation
         standard_input = memory_file(bootstrap)
-        inherited = [fd for fd in (bootstrap.tun_fd, *bootstrap.udp_fds) if fd >= 0]
+        inherited = [fd for fd in (bootstrap.tun_fd, bootstrap.handover_fd, *bootstrap.udp_fds) if fd >= 0]
         try:
             popen = subprocess.Popen(
                 [*INTERPRETER, "-m", module_of(process)],

@@ -77,6 +77,10 @@ class IceDriver:
         """Take STUN that came to the UDP sockets."""
         self._settle(self._agents.receive(batches, self._clock()))
 
+    def rebound(self, port: int) -> None:
+        """Take note that our UDP sockets have another port."""
+        self._settle(self._agents.rebound(port, self._clock()))
+
     def path_heard(self, peer: PublicKey, endpoint: Endpoint) -> None:
         """Take note that WireGuard heard the peer there."""
         self._agents.path_heard(peer, endpoint, self._clock())

@@ -27,7 +27,7 @@ from actors.messages.status import PacketStatus, Snapshot
 from actors.packet.ice_agents import IceAgents
 from actors.packet.relay_links import RelayLinks
 from actors.packet.tunnels import Tunnels
-from actors.runtime import clock
+from actors.runtime import clock, handover
 from actors.runtime.bootstrap import Bootstrap, run_child
 from actors.runtime.carrier import Carrier
 from actors.runtime.ice_driver import IceDriver
@@ -95,6 +95,7 @@ class PacketProcess:
             gone=self._end,
             clock=clock.now,
         )
+        self._handover = socket.socket(fileno=told.handover_fd)
         self._dialer = RelayDialer(
             self._loop,
             self._links,
@@ -143,6 +144,7 @@ class PacketProcess:
             loop.add_signal_handler(signal.SIGTERM, loop.stop)
             self._carrier.open(self._dialer, self._ice)
             self._ice.open()  # also where direct paths are off: changes of the network concern relayed ones too
+            loop.add_reader(self._handover.fileno(), self._on_handover)
             self._write_snapshot()
             office.post(AGENT, ProcessReady(process=PACKET, incarnation=told.incarnation))
             gc.freeze()
@@ -177,6 +179,16 @@ class PacketProcess:
         self._faults.append(now)
         if len(self._faults) > MAX_FAULTS and now - self._faults[0] < FAULTS_S:
             self._end(f"{len(self._faults)} exceptions within {FAULTS_S:g} s, the last: {error!r}")
+
+    def _on_handover(self) -> None:
+        """Go on with other UDP sockets (recovery R11)."""
+        found = handover.receive(self._handover)
+        if found is None:
+            self._loop.remove_reader(self._handover.fileno())
+            return
+        port, sockets = found
+        self._carrier.rebind([UdpDriver(each) for each in sockets])
+        self._ice.rebound(port)
 
     # --- mail ---
 

@@ -26,13 +26,14 @@ from loguru import logger
 from actors.addresses import AGENT, HOST, PACKET, PEERS, SUPERVISOR, control_processes
 from actors.effects import Effect
 from actors.messages.node import OutsideEvent
-from actors.messages.process import AgentStopped, Announce, HostInbox, ShutdownWanted, StartProcess
+from actors.messages.process import AgentStopped, Announce, HostInbox, RebindSockets, ShutdownWanted, StartProcess
 from actors.messages.status import Snapshot
 from actors.node.agent import Agent
 from actors.node.sleep import SleepWatch
 from actors.runtime import bootstrap, clock
 from actors.runtime.bootstrap import Bootstrap, DirectoryUnavailable
 from actors.runtime.children import Children, Fact
+from actors.runtime.handover import UdpSockets
 from actors.runtime.interface import InterfaceUnavailable, TunInterface
 from actors.runtime.interface_keeper import InterfaceKeeper
 from actors.runtime.post_office import PostOffice
@@ -44,7 +45,7 @@ from config import logs
 from config.schema import NodeConfig
 from transport.drivers.zmq import EndpointTooLong, NameTaken
 from wg.drivers.tun import TunUnavailable
-from wg.drivers.udp import PortUnavailable, open_udp
+from wg.drivers.udp import PortUnavailable
 
 SNAPSHOT_S = 1.0
 CLOCKS_S = 0.5  # from one look at the clocks to the next: a sleep is noticed so soon after it
@@ -103,8 +104,7 @@ class Held(NamedTuple):
     user: Identity
     run_dir: Path
     interface: TunInterface
-    udp_fds: tuple[int, ...]
-    listen_port: int
+    udp: UdpSockets
 
 
 def _open(config: NodeConfig, stack: ExitStack) -> Held:
@@ -123,9 +123,8 @@ def _open(config: NodeConfig, stack: ExitStack) -> Held:
     _remove(run_dir, SNAPSHOTS)  # of a run that was killed
     stack.callback(_clear, run_dir)
     stack.callback(office.close)
-    sockets = open_udp(node.listen_port)
-    for each in sockets:
-        stack.callback(each.close)
+    udp = UdpSockets(node.listen_port)
+    stack.callback(udp.close)
     interface = TunInterface(node.interface, node.name, node.addresses, node.mtu)
     stack.callback(interface.remove)
     return Held(
@@ -134,8 +133,7 @@ def _open(config: NodeConfig, stack: ExitStack) -> Held:
         user=user,
         run_dir=run_dir,
         interface=interface,
-        udp_fds=tuple(each.fileno() for each in sockets),
-        listen_port=sockets[0].getsockname()[1],
+        udp=udp,
     )
 
 
@@ -203,6 +201,7 @@ class Supervisor:
         if packet:
             self._restore_interface()
         held.office.connect(wanted.process, wanted.incarnation)
+        channel = held.udp.channel() if packet else None
         self._children.start(
             Bootstrap(
                 process=wanted.process,
@@ -213,11 +212,14 @@ class Supervisor:
                 supervisor_pid=os.getpid(),
                 user=held.user,
                 config=bootstrap.pruned(self._config, wanted.process),
-                listen_port=held.listen_port,
+                listen_port=held.udp.port,
                 tun_fd=held.interface.fd if packet else -1,
-                udp_fds=held.udp_fds if packet else (),
+                udp_fds=held.udp.fds if packet else (),
+                handover_fd=channel.fileno() if channel is not None else -1,
             )
         )
+        if channel is not None:
+            channel.close()
 
     def _restore_interface(self) -> None:
         """A packet process may have ended because somebody deleted the interface."""
@@ -234,6 +236,10 @@ class Supervisor:
                 self.start(message)
             case Announce():
                 self._announce(message)
+            case RebindSockets():
+                before = self._held.udp.port
+                if self._held.udp.rebind():
+                    logger.warning("UDP port {} in place of {}: {}", self._held.udp.port, before, message.reason)
             case AgentStopped():
                 self._exit_code = 0
                 self._loop.stop()
@@ -322,7 +328,9 @@ class Supervisor:
             written_at=now,
             started_at=self._started_at,
             runtime=self._held.office.status(),
-            agent=msgspec.structs.replace(self._agent.status(now), interface_repairs=self._keeper.repairs),
+            agent=msgspec.structs.replace(
+                self._agent.status(now), interface_repairs=self._keeper.repairs, udp_port=self._held.udp.port
+            ),
         )
         try:
             write_snapshot(self._held.run_dir, SUPERVISOR, encode_snapshot(snapshot))

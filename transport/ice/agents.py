@@ -144,7 +144,15 @@ class IceAgents:
     def local_addresses_changed(self, addresses: Iterable[str], now: float) -> None:
         """Use these addresses of ours (literals of the allowed interfaces) from now on."""
         usable = dict.fromkeys(str(ip_address(ip)) for ip in addresses if self._rules.refusal(ip) is None)
-        bases = [Base(ip, self._port, ip_address(ip).packed) for ip in usable]
+        self._use([Base(ip, self._port, ip_address(ip).packed) for ip in usable], now)
+
+    def port_changed(self, port: int, now: float) -> None:
+        """Use this UDP port of ours from now on; every selected pair is checked."""
+        self._port = port
+        self._use([base._replace(port=port) for base in self._bases], now)
+        self.prove_now(now)
+
+    def _use(self, bases: list[Base], now: float) -> None:
         if bases == self._bases:
             return
         self._bases = bases

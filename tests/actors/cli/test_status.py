@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.cli.running import boot_now
@@ -67,6 +68,19 @@ def test_json_says_the_same(agent: FakeAgent, capsys: pytest.CaptureFixture[str]
     assert (bob["name"], bob["public_key"], bob["state"], bob["path"]) == ("bob", BOB, "connected", "relayed")
     assert 2.0 <= bob["proof_age_s"] < 30
     assert [one["process"] for one in found["processes"]] == ["supervisor", "control-0", "packet"]
+
+
+def test_another_udp_port_is_told(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "UDP port" not in status(capsys).out
+    now = boot_now()
+    one = supervisor(now, child("packet"))
+    assert one.agent is not None
+    changed = msgspec.structs.replace(one.agent, rebinds=2, udp_port=40123)
+    agent.write([msgspec.structs.replace(one, agent=changed), control(now), packet(now)])
+    said = "the UDP port was changed 2 times, since no peer was proven: it is 40123 now"
+    assert said in status(capsys).out.splitlines()
+    found = json.loads(status(capsys, "--json").out)
+    assert (found["rebinds"], found["udp_port"]) == (2, 40123)
 
 
 def test_one_peer_in_detail(agent: FakeAgent, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 from typing import Literal
 
 from actors.messages.status import PeerStatus
-from actors.node.home_ladder import FIRST_S, LONGEST_S, HomeLadder
+from actors.node.home_ladder import ABSENT_S, FIRST_S, LONGEST_S, HomeLadder
 from config.keys import PublicKey, encode_key
 
 BOB, CAROL = (PublicKey(encode_key(bytes([number]) * 32)) for number in (2, 3))
@@ -59,3 +59,38 @@ def test_the_waits_grow_until_there_is_a_proof() -> None:
     told(ladder, BOB, "connected", now)
     told(ladder, BOB, "connecting", now)
     assert ladder.climb(now + FIRST_S)
+
+
+def test_a_home_that_nobody_is_met_at_any_more_is_no_longer_marked() -> None:
+    ladder = HomeLadder()
+    told(ladder, BOB, "connecting", 0.0)
+    told(ladder, BOB, "idle", 1.0)
+    assert not ladder.climb(1.0 + ABSENT_S)
+    told(ladder, BOB, "connecting", FIRST_S)
+    assert not ladder.climb(FIRST_S + 1), "it counts from when somebody was there again"
+    assert ladder.climb(2 * FIRST_S)
+
+
+def test_while_connections_follow_each_other_somebody_is_there() -> None:
+    ladder = HomeLadder()
+    for number in range(3):
+        told(ladder, BOB, "connecting", number * 40.0)
+        ladder.learn(PeerStatus(peer=BOB, name="", state="connecting", path=None), HOME, number * 40.0 + 20)
+    assert ladder.climb(FIRST_S)
+
+
+def test_what_was_said_of_one_home_is_not_said_of_the_next() -> None:
+    ladder = HomeLadder()
+    told(ladder, BOB, "connecting", 0.0)
+    now = FIRST_S - 10
+    ladder.learn(PeerStatus(peer=BOB, name="", state="connecting", path="relayed", relay_url=OTHER), OTHER, now)
+    assert not ladder.climb(FIRST_S + 10)
+    assert ladder.climb(now + FIRST_S)
+
+
+def test_a_home_that_could_not_be_left_is_tried_to_be_left_again() -> None:
+    ladder = HomeLadder()
+    told(ladder, BOB, "connecting", 0.0)
+    assert ladder.climb(FIRST_S)
+    assert not ladder.climb(FIRST_S + 1)
+    assert ladder.climb(3 * FIRST_S), "nothing was told anew meanwhile"

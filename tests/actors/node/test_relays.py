@@ -32,8 +32,8 @@ from actors.messages.peer import PathHindered
 from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
 from actors.node.home_states import Homed, Homeless, Starting
-from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Up
 from actors.node.redial import OTHERS_RETRY_S
+from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Up
 from actors.node.relays import OPENING_S, SNAPSHOT_S, UNUSED_S, Relays
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench

@@ -1,10 +1,11 @@
 import msgspec
 
-from actors.addresses import CONTROL_0, RELAYS, process_actor
+from actors.addresses import AGENT, CONTROL_0, RELAYS, process_actor
 from actors.messages.node import ChangeHome, PeerForgotten
-from actors.messages.process import SaveSnapshot
+from actors.messages.process import RebindWanted, SaveSnapshot
 from actors.messages.status import ControlStatus, PeerStatus, RelayLinkStatus, RelaysStatus, SignalStatus
 from actors.node.home_ladder import FIRST_S
+from actors.node.rebind_ladder import FIRST_S as REBIND_S
 from actors.node.status import SNAPSHOT_S, Status
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench
@@ -72,3 +73,16 @@ def test_relays_hears_when_nothing_comes_over_the_home_from_anybody() -> None:  
     assert bench.mail(RELAYS) == []
     bench.advance(2 * SNAPSHOT_S)
     assert bench.mail(RELAYS) == [ChangeHome()]
+
+
+def test_the_supervisor_hears_when_nobody_is_proven_for_long_though_there_is_network() -> None:  # recovery R11
+    bench = Bench(Status(CONTROL_0))
+    missed = PeerStatus(peer=KEYS[0], name="bob", state="connecting", path=None, ours=True)
+    bench.tell(SignalStatus(url="http://signal.test", connected=False), missed)
+    bench.advance(REBIND_S + 2 * SNAPSHOT_S)
+    assert bench.mail(AGENT) == []
+    bench.tell(SignalStatus(url="http://signal.test", connected=True))
+    bench.advance(REBIND_S - SNAPSHOT_S)
+    assert bench.mail(AGENT) == []
+    bench.advance(3 * SNAPSHOT_S)
+    assert [type(mail) for mail in bench.mail(AGENT)] == [RebindWanted]

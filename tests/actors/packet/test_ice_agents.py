@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from actors.effects import Send
 from actors.messages.node import OutsideEvent
 from actors.messages.packet import (
     AddRemoteCandidate,
@@ -265,6 +266,16 @@ def test_an_address_that_changes_outside_is_an_outside_event() -> None:
     (event,) = alice.told(OutsideEvent)
     assert event.kind == "network_changed"
     assert event.detail.startswith(f"{alice.host.v4} looks like {net.outside_of('nat1')}:")
+
+
+def test_another_port_of_ours_is_told_to_the_remote_and_to_all_peers() -> None:
+    net, alice, _bob = connected()
+    effects = alice.agents.rebound(4711, net.now)
+    told = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert [m.detail for m in told if isinstance(m, OutsideEvent)] == ["our UDP port is 4711"]
+    candidates = [m.candidate.split() for m in told if isinstance(m, LocalCandidateFound)]
+    assert "4711" in [words[5] for words in candidates if "host" in words]
+    assert alice.agents.rebound(4711, net.now)[1:] == [], "the same again is none"
 
 
 def test_a_hint_that_something_changed_has_addresses_read_and_pairs_checked() -> None:

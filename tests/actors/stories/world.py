@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from actors.addresses import CONTROL_0, PACKET
+from actors.addresses import CONTROL_0, PACKET, SUPERVISOR
 from actors.effects import Address, Cancel, Effect, Later, Send, Starting
 from actors.messages import packet, process
 from actors.messages.status import ControlStatus, PeerStatus
@@ -208,8 +208,11 @@ class Node:
                     source.timers.pop((actor, timer), None)
 
     def _send(self, source: Process | None, to: Address[Any], message: msgspec.Struct) -> None:
-        world, target = self.world, self.processes[to.process]
+        world = self.world
         world.sent.update([(self.name, type(message).__name__)])
+        if to.process == SUPERVISOR:
+            return  # there is none here
+        target = self.processes[to.process]
         if source is target:
             world.put(self, target, to.actor, message)
             return

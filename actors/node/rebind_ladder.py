@@ -1,0 +1,50 @@
+"""When our UDP sockets are to be bound anew: the last rung of recovery, which touches the whole node (recovery R11).
+
+    quiet --a peer that has spoken is not proven, nobody is, and there is network--> waiting --its time--> rebound
+      ^---a peer is proven; nobody is missed; the signal server is away---------------/  ^---twice the wait--/
+
+It cures what lies between us and everybody else and belongs to our port: an entry of a NAT or a firewall that leads
+nowhere, a port that somebody has closed.  Links to servers have ports of their own and stay.
+"""
+
+from actors.messages.status import PeerStatus
+from config.keys import PublicKey
+
+FIRST_S = 300.0  # the pairs' own rungs, and another home, have had their time
+LONGEST_S = 3600.0
+
+
+class RebindLadder:
+    """Knows since when somebody should be proven, while nobody is."""
+
+    def __init__(self) -> None:
+        self._proven: set[PublicKey] = set()
+        self._missed: set[PublicKey] = set()
+        self._since: float | None = None  # when waiting began; None: there is nothing to wait for
+        self._wait_s = FIRST_S
+
+    def learn(self, status: PeerStatus) -> None:
+        """Take note of how a peer stands."""
+        self.forget(status.peer)
+        if status.state in ("connected", "doubtful"):
+            self._proven.add(status.peer)
+            self._wait_s = FIRST_S
+        elif status.state == "connecting" and status.ours is not None:  # it was heard of, so it is there
+            self._missed.add(status.peer)
+
+    def forget(self, peer: PublicKey) -> None:
+        """Take note that a peer is not configured any more."""
+        self._proven.discard(peer)
+        self._missed.discard(peer)
+
+    def climb(self, now: float, *, network: bool) -> bool:
+        """Return whether the sockets are to be bound anew now; `network`: the signal server is reached."""
+        if self._proven or not self._missed or not network:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        if now < self._since + self._wait_s:
+            return False
+        self._since, self._wait_s = now, min(2 * self._wait_s, LONGEST_S)
+        return True

@@ -1,0 +1,45 @@
+from typing import Literal
+
+from actors.messages.status import PeerStatus
+from actors.node.rebind_ladder import FIRST_S, LONGEST_S, RebindLadder
+from config.keys import PublicKey, encode_key
+
+BOB, CAROL = (PublicKey(encode_key(bytes([number]) * 32)) for number in (2, 3))
+
+
+def told(
+    ladder: RebindLadder, peer: PublicKey, state: Literal["connecting", "connected", "idle"], ours: bool | None = True
+) -> None:
+    ladder.learn(PeerStatus(peer=peer, name="", state=state, path=None, ours=ours))
+
+
+def climbs(ladder: RebindLadder, until: int, since: int = 0, *, network: bool = True) -> list[int]:
+    return [now for now in range(since, until) if ladder.climb(float(now), network=network)]
+
+
+def test_while_nobody_is_proven_it_is_climbed_with_ever_longer_waits() -> None:
+    ladder = RebindLadder()
+    told(ladder, BOB, "connecting")
+    first = int(FIRST_S)
+    assert climbs(ladder, 40 * first) == [first, 3 * first, 7 * first, 15 * first, 27 * first, 39 * first]
+    assert 12 * first == LONGEST_S
+
+
+def test_one_proven_peer_keeps_the_sockets_and_shortens_the_next_wait() -> None:
+    ladder = RebindLadder()
+    told(ladder, BOB, "connecting")
+    assert len(climbs(ladder, int(3 * FIRST_S) + 1)) == 2
+    told(ladder, CAROL, "connected")
+    assert climbs(ladder, 9000, 1000) == []
+    ladder.forget(CAROL)
+    assert climbs(ladder, 9302, 9000) == [9300]
+
+
+def test_without_network_or_anybody_who_is_missed_there_is_nothing_to_cure() -> None:
+    ladder = RebindLadder()
+    told(ladder, BOB, "idle")
+    told(ladder, CAROL, "connecting", ours=None)  # never heard of
+    assert climbs(ladder, 4000) == []
+    told(ladder, BOB, "connecting")
+    assert climbs(ladder, 8000, 4000, network=False) == []
+    assert climbs(ladder, 8302, 8000) == [8300]
