@@ -88,22 +88,22 @@ def false_alarms(ice: bool, per_second: float, hours: float) -> Row:
     sim.run_for(SETTLE_S)
     sim.conditions.loss, sim.conditions.jitter_s = 0.05, 0.02
     before, doubts = _alarms(sim), _count(sim, "path_doubtful")
-    proven = _run_long(sim, hours * HOUR_S)
+    _run_long(sim, hours * HOUR_S)
     alarms = _alarms(sim) - before
     a_day = alarms * 24 / hours
     way = "direct" if ice else "relay"
     doubted = _count(sim, "path_doubtful") - doubts
     return Row(
         what=f"false alarms a day at 5 % loss, {way}, {per_second:g} packets/s",
-        measured=_told(f"{a_day:g} ({alarms} in {hours:g} h; doubted {doubted} times)", proven),
+        measured=f"{a_day:g} ({alarms} in {hours:g} h; doubted {doubted} times)",
         figure="<= 1",
         virtual_h=hours,
-        ok=a_day <= 1 and not proven,
+        ok=a_day <= 1,
     )
 
 
 def _alarms(sim: Simulation) -> int:
-    return _count(sim, "path_dead", "ice_agent_ended", "relayed_closed", "link_closed")
+    return _count(sim, "path_dead", "path_lost", "ice_agent_ended", "relayed_closed", "link_closed")
 
 
 # --- from what never gets well ---
@@ -247,15 +247,12 @@ def _until_proven(sim: Simulation) -> float:
 # --- helpers ---
 
 
-def _run_long(sim: Simulation, seconds: float) -> tuple[str, ...]:
-    """Let so much time pass, and forget the mail meanwhile; return what was wrong at one of the looks."""
-    end, problems = sim.now + seconds, set[str]()
+def _run_long(sim: Simulation, seconds: float) -> None:
+    """Let so much time pass, and forget the mail meanwhile."""
+    end = sim.now + seconds
     while sim.now < end:
         sim.run_for(min(SLICE_S, end - sim.now))
         sim.log.clear()
-        if not sim.all_proven():
-            problems.add("not proven")
-    return tuple(problems)
 
 
 def _count(sim: Simulation, *tags: str) -> int:

@@ -1,10 +1,11 @@
 """The rows by the hour and by the day, over minutes; `python -m tests.simulator --figures` runs them in full."""
 
 from tests.simulator import figures
-from tests.simulator.faults import OffersForced, ServerApart
+from tests.simulator.acts import Acts
+from tests.simulator.faults import DirectCut, OffersForced, ServerApart
 from tests.simulator.invariants import ACTIONS
 from tests.simulator.mutants import MUTANTS
-from tests.simulator.scenario import A, pair
+from tests.simulator.scenario import A, B, pair
 from tests.simulator.simulation import AgentPlan, Simulation, Topology
 
 OFFERS = (OffersForced(at_s=30.0, for_s=10.0, every_s=2.0),)
@@ -46,3 +47,13 @@ def test_twins_have_one_key_and_are_one_peer() -> None:
     sim.boot()
     sim.run_for(5.0)
     assert sim.signal.displaced > 0
+
+
+def test_an_alarm_is_counted() -> None:
+    sim = Simulation(pair(per_second=1.0), 1)
+    sim.boot()
+    Acts(sim, (DirectCut(at_s=30.0, for_s=60.0, sender=A, receiver=B),))
+    sim.run_for(29.0)
+    before = figures._alarms(sim)
+    sim.run_for(60.0)
+    assert figures._alarms(sim) > before
