@@ -151,6 +151,7 @@ RULES: dict[MessageType, Rule] = {
     peer.ProveNow: NEWEST_OF_PEER,
     peer.RelayEvidence: KEEP,
     peer.Distress: KEEP,
+    peer.PathsHeard: NEWEST_OF_PEER,
     peer.PathProven: KEEP,
     peer.PathDoubtful: KEEP,
     peer.PathDead: KEEP,

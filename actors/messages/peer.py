@@ -324,6 +324,16 @@ GuardInbox = (
     | UpgradeDue
     | StableDue
 )
+
+
+class PathsHeard(msgspec.Struct, frozen=True, kw_only=True, tag="paths_heard"):
+    """WG watcher to offer listener, when its verdict on a path is another: what came last, for offers to say (R14)."""
+
+    peer: PublicKey
+    direct_at: float | None = None  # an authenticated packet; None: never
+    relayed_at: float | None = None
+
+
 OfferListenerInbox = (
     signal.OfferReceived
     | signal.AnswerReceived
@@ -335,6 +345,7 @@ OfferListenerInbox = (
     | LocalIceChanged
     | LocalRelayChanged
     | HomeRelayChanged
+    | PathsHeard
     | HoldDue
 )
 RelayWorkerInbox = (

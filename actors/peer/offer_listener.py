@@ -31,6 +31,7 @@ from actors.messages.peer import (
     LocalRelayChanged,
     OfferListenerInbox,
     PathHindered,
+    PathsHeard,
     RelayTurn,
     RelayTurnDone,
     RemoteIdle,
@@ -122,6 +123,7 @@ class OfferListener:
         self._ice: IceCredentials | None = None
         self._session: SessionId | None = None
         self._relay_generation = 0
+        self._heard = PathsHeard(peer=peer)
         self._relay_url: str | None = None  # where we meet, if not at our home
         self._named: str | None = None  # the relay of our last offer or answer; None: there was none, or it had none
         self._described = False  # by an offer or an answer
@@ -141,7 +143,7 @@ class OfferListener:
                 if self._is_repeated(message.nonce):
                     return []  # the same sealed message again: already answered and worked on
                 effects = self._on_description(message.description)
-                return [*effects, self._post("answer", message.description)]
+                return [*effects, self._post("answer", message.description, now)]
             case AnswerReceived():
                 return [] if self._is_repeated(message.nonce) else self._on_description(message.description)
             case CandidateReceived():
@@ -152,7 +154,7 @@ class OfferListener:
                 return self._on_send_offer(message, now)
             case HoldDue():
                 self.state = Listening()
-                return self._offer()
+                return self._offer(now)
             case RelayTurnDone():
                 relay_turn = self.relay_turns.done(message.turn)
                 return [self._to.relay_worker.send(relay_turn)] if relay_turn is not None else []
@@ -163,6 +165,9 @@ class OfferListener:
                 return []
             case LocalRelayChanged():
                 self._relay_generation, self._relay_url = message.generation, message.url
+                return []
+            case PathsHeard():
+                self._heard = message
                 return []
             case HomeRelayChanged():
                 return self._on_home_changed(message, now)
@@ -270,7 +275,7 @@ class OfferListener:
         if self._home.spread_s and now < self._together_until:
             hold_s += self._rng.uniform(0.0, self._home.spread_s)
         if not hold_s:
-            return self._offer()
+            return self._offer(now)
         self.state = Holding(request.reason)
         return [Later(now + hold_s, HoldDue())]
 
@@ -290,13 +295,13 @@ class OfferListener:
         self.state = Holding("our home relay is another")
         return [Later(now + RENAMED_S + self._rng.uniform(0.0, home.spread_s), HoldDue())]
 
-    def _offer(self) -> list[Effect]:
+    def _offer(self, now: float) -> list[Effect]:
         self._unanswered += 1
         reason = f"the remote has not answered any offer ({self._unanswered} sent)"
         hindered = PathHindered(peer=self._peer, by="offers", reason=reason)
-        return [self._post("offer", None), self._to.conn.send(hindered)]
+        return [self._post("offer", None, now), self._to.conn.send(hindered)]
 
-    def _post(self, kind: Literal["offer", "answer"], answers: Description | None) -> Effect:
+    def _post(self, kind: Literal["offer", "answer"], answers: Description | None, now: float) -> Effect:
         theirs = answers.homing if answers is not None else None
         home, elsewhere = self._home, self._relay_url
         homing = HomingFields(
@@ -304,6 +309,8 @@ class OfferListener:
             acknowledges=theirs.offer_id if theirs is not None else 0,
             relay_generation=self._relay_generation,
             relay_urls=tuple(url for url in (home.url, elsewhere) if url is not None),
+            heard_direct_ms=_age_ms(self._heard.direct_at, now),
+            heard_relayed_ms=_age_ms(self._heard.relayed_at, now),
         )
         self._next_offer_id += 1
         self._named, self._described = elsewhere or home.url, True
@@ -317,3 +324,7 @@ class OfferListener:
             homing=homing,
         )
         return SIGNAL.send(PostDescription(peer=self._peer, kind=kind, description=description))
+
+
+def _age_ms(at: float | None, now: float) -> int | None:
+    return None if at is None else max(int((now - at) * 1000), 0)

@@ -13,10 +13,21 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, assert_never
 
 from actors.addresses import ICE_AGENTS, PACKET, PeerAddresses
-from actors.effects import Cancel, Effect, Later
+from actors.effects import Cancel, Effect, Later, Send
 from actors.messages.node import OutsideEvent
 from actors.messages.packet import SetIceInUse
-from actors.messages.peer import ProveNow, RemoteKnown, TrafficHeard, WatchDue, WatchPath, WgWatcherInbox
+from actors.messages.peer import (
+    PathDead,
+    PathDoubtful,
+    PathProven,
+    PathsHeard,
+    ProveNow,
+    RemoteKnown,
+    TrafficHeard,
+    WatchDue,
+    WatchPath,
+    WgWatcherInbox,
+)
 from actors.messages.process import ProcessRestarted
 from actors.peer.path_watch import FRESH_S, PathWatch, Remote
 from actors.peer.traffic import Traffic
@@ -56,6 +67,7 @@ class WgWatcher:
         self._peer, self._to = peer, addresses
         self._remote = Remote(peer, addresses, controller, idle_s, probing, entropy, ours)
         self._resumed_heard = dict(resumed_heard or {})
+        self._heard = dict(resumed_heard or {})  # when an authenticated packet came on each kind of path
         self._paths: dict[PathKind, PathWatch] = {
             "direct": PathWatch("direct", self._remote),
             "relayed": PathWatch("relayed", self._remote, fruitless),
@@ -84,7 +96,11 @@ class WgWatcher:
 
     def handle(self, message: WgWatcherInbox, now: float) -> list[Effect]:
         """Work on one message."""
-        return [*self._handle(message, now), *self._set_timer()]
+        effects = self._handle(message, now)
+        judged = any(
+            isinstance(e, Send) and isinstance(e.message, PathProven | PathDoubtful | PathDead) for e in effects
+        )
+        return [*effects, *([self._tell_heard()] if judged else []), *self._set_timer()]
 
     def _handle(self, message: WgWatcherInbox, now: float) -> list[Effect]:
         match message:
@@ -175,6 +191,7 @@ class WgWatcher:
 
     def _on_heard(self, kind: PathKind, generation: int, heard_at: float, *, round_trip: bool = False) -> list[Effect]:
         effects: list[Effect] = []
+        self._heard[kind] = max(heard_at, self._heard.get(kind, heard_at))
         watch = self._paths[kind].watch
         if watch is not None and (kind == "direct" or generation == watch.generation):
             effects = self._paths[kind].hear(heard_at, round_trip=round_trip)
@@ -194,6 +211,10 @@ class WgWatcher:
             self._traffic_told_at = now
             return [self._to.guard.send(TrafficHeard(peer=self._peer))]
         return []
+
+    def _tell_heard(self) -> Effect:
+        direct_at, relayed_at = self._heard.get("direct"), self._heard.get("relayed")
+        return self._to.offer_listener.send(PathsHeard(peer=self._peer, direct_at=direct_at, relayed_at=relayed_at))
 
     # --- doubt and time ---
 

@@ -26,10 +26,10 @@ class HomingFields(msgspec.Struct, frozen=True, kw_only=True):
     offer_id: int = 0  # numbers the sender's offers and answers; 0: none
     acknowledges: int = 0  # offer_id that this answers; 0: an offer
     cause: int = 0  # id of the sender's mail that this left with, so that two machines' traces join
-    relay_generation: int = 0  # the sender's relayed connection to us; 0: none is open
-    relay_urls: tuple[str, ...] = ()  # relay servers the sender reaches now
-    heard_direct_ms: int | None = None  # ms since an authenticated packet came on the direct path; None: never
-    heard_relayed_ms: int | None = None
+    relay_generation: int = 0  # the sender's relayed connection to us, or the one that it opens next; 0: not known
+    relay_urls: tuple[str, ...] = ()  # relay servers where the sender is: its home, and where we meet if elsewhere
+    heard_direct_ms: int | None = None  # ms since an authenticated packet came on the direct path, at most; None: never
+    heard_relayed_ms: int | None = None  # exact where the path is in doubt; while it is proven, later ones are not told
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from actors.messages.peer import (
     LocalIceChanged,
     LocalRelayChanged,
     PathHindered,
+    PathsHeard,
     RelayTurn,
     RelayTurnDone,
     RemoteIdle,
@@ -389,3 +390,14 @@ def test_every_offer_is_answered_once_and_workers_have_one_in_hand(steps: list[s
         assert len(ice_hand) <= 1
     answers = [post for post in posts(bench) if post.kind == "answer"]
     assert len(answers) == offers
+
+
+def test_what_was_heard_last_is_said_with_its_age_when_the_offer_leaves() -> None:  # recovery R14
+    bench = listening()
+    bench.tell(SendOffer(peer=BOB, reason="started"))
+    bench.tell(PathsHeard(peer=BOB, direct_at=bench.now - 3.25))
+    bench.advance(1.5)
+    bench.tell(SendOffer(peer=BOB, reason="the path was lost"))
+    said = [post.description.homing for post in posts(bench)]
+    ages = [(homing.heard_direct_ms, homing.heard_relayed_ms) for homing in said if homing is not None]
+    assert ages == [(None, None), (4750, None)]

@@ -12,6 +12,7 @@ from actors.messages.peer import (
     PathDead,
     PathDoubtful,
     PathProven,
+    PathsHeard,
     ProveNow,
     RelayEvidence,
     RemoteKnown,
@@ -416,7 +417,22 @@ def test_the_evidence_goes_to_who_can_act_on_it_before_anybody_else_hears() -> N
     assert [name for name in bench.tags() if name not in ("ProbePath", "InitiateHandshake")] == [
         "RelayEvidence",
         "PathDead",
+        "PathsHeard",
     ]
+
+
+def test_offers_hear_what_came_last_when_the_verdict_on_a_path_is_another() -> None:  # recovery R14
+    bench = watcher()
+    bench.tell(WATCH, heard(bench))
+    assert bench.mail(TO.offer_listener) == [PathsHeard(peer=BOB, relayed_at=bench.now)]
+    bench.advance(10)
+    bench.tell(heard(bench))
+    last_at = bench.now
+    assert bench.mail(TO.offer_listener) == [], "it is proven still"
+    bench.advance(3)
+    bench.tell(silent(bench))
+    until(bench, PathDoubtful)
+    assert bench.mail(TO.offer_listener) == [PathsHeard(peer=BOB, relayed_at=last_at)]
 
 
 def test_a_dead_direct_path_is_distress() -> None:
