@@ -125,7 +125,7 @@ def _tell_missing(suppressed: int, lost: int) -> None:
             file=sys.stderr,
         )
     if lost:
-        print(as_line(f"lost {lost} records: this reader, or another, was too slow"), file=sys.stderr)
+        print(as_line(f"lost {lost} records: this reader was too slow"), file=sys.stderr)
 
 
 def seconds_of(option: str, text: str) -> float:

@@ -171,7 +171,7 @@ def record(
                 recorder.step()
             recorder.rest()
             if recorder.lost:
-                print(as_line(f"lost {recorder.lost} records: this reader, or another, was too slow"), file=sys.stderr)
+                print(as_line(f"lost {recorder.lost} records: this reader was too slow"), file=sys.stderr)
     except KeyboardInterrupt:
         pass
     finally:

@@ -43,10 +43,11 @@ class Tap:
         self, ring: RecordRing, redactor: Redactor, publisher: Publisher, answerer: Answerer, *, log_mail: bool = False
     ) -> None:
         self.ring, self.publisher, self.answerer = ring, publisher, answerer
-        self.dropped = 0  # records that did not reach a slow reader
+        self.dropped = 0  # how often a reader was found too slow
         self.machines: Callable[[str], bytes] = _no_machines  # of the actors whose names begin so, for a tape
         self._redactor = redactor
         self._prefixes: tuple[str, ...] = ()
+        self._counts: dict[str, int] = {}  # records published so far for each of them
         self._log_mail = log_mail
 
     @property
@@ -91,6 +92,8 @@ class Tap:
     def serve(self) -> None:
         """Look who listens, and answer who asked for the ring.  Returns at once."""
         self._prefixes = tuple(prefix.decode("utf-8", "replace") for prefix in self.publisher.prefixes())
+        if self._prefixes != tuple(self._counts):
+            self._counts = {prefix: self._counts.get(prefix, 0) for prefix in self._prefixes}
         while (request := self.answerer.request()) is not None:
             try:
                 wanted = decode_wanted(request)
@@ -110,8 +113,10 @@ class Tap:
     def _show(self, loss: Loss) -> None:
         record = self.ring.record(loss)
         if self._prefixes and record.to.startswith(self._prefixes):
-            taken = self.publisher.publish(record.to.encode(), encode_tapped(Tapped(self.dropped, record)))
-            self.dropped += not taken
+            counts = {prefix: count + 1 for prefix, count in self._counts.items() if record.to.startswith(prefix)}
+            self._counts |= counts
+            tapped = encode_tapped(Tapped(self.dropped, record, counts))
+            self.dropped += not self.publisher.publish(record.to.encode(), tapped)
         if self._log_mail:
             line = f"{record.kind} {record.tag} {record.sender} -> {record.to}: {record.before} -> {record.after}"
             logger.bind(id=record.id, cause=record.cause).debug(

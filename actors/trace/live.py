@@ -1,7 +1,7 @@
 """Reads the records of all processes of an agent: the taps as they come, the rings for what has been.
 
-Nothing is ever asked that the agent would wait for: a reader that stops reading loses records, which the tap counts,
-and a process that does not answer is passed over.
+Nothing is ever asked that the agent would wait for: a reader that stops reading loses records, which it sees by their
+count once it reads again, and a process that does not answer is passed over.
 """
 
 import heapq
@@ -112,7 +112,8 @@ class Taps:
         self._refresh_at = 0.0
         self._held: list[_Held] = []
         self._count = 0
-        self._lost: dict[tuple[str, int], tuple[int, int]] = {}  # tap -> dropped when first heard, and now
+        self._counts: dict[tuple[str, int], int] = {}  # tap -> records for us that it had published when last heard
+        self.lost = 0  # records that did not come to us since we listen, because we were too slow
         self.unreadable = 0
 
     def __enter__(self) -> Self:
@@ -123,11 +124,6 @@ class Taps:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._context.destroy(linger=0)
-
-    @property
-    def lost(self) -> int:
-        """Records that the taps dropped since we listen, because a reader was too slow."""
-        return sum(now - first for first, now in self._lost.values())
 
     def read(self, wait_s: float, now: float) -> Iterator[Record]:
         """Yield the records that are due at `now`, after waiting for at most `wait_s` for more to come."""
@@ -159,8 +155,9 @@ class Taps:
     def _hold(self, tapped: Tapped) -> None:
         record = tapped.record
         source = (record.process, record.incarnation)
-        first, _ = self._lost.get(source, (tapped.dropped, 0))
-        self._lost[source] = (first, tapped.dropped)
+        count = tapped.counts.get(self._topic.decode(), 0)
+        self.lost += max(count - 1 - self._counts.get(source, count - 1), 0)
+        self._counts[source] = count
         self._count += 1
         heapq.heappush(self._held, _Held(record.at, self._count, record))
 

@@ -5,7 +5,7 @@ with the reason.  A reader meets them in two places, both ZeroMQ sockets in the 
 
     tap-PROCESS-INCARNATION.sock    XPUB; subscribe with a prefix of the receiving actor's name (b"": everything).
                                     Two frames: the actor's name, then `encode_tapped`.  Published only while
-                                    somebody subscribes; bounded, what was dropped is counted in `Tapped.dropped`.
+                                    somebody subscribes; bounded, what a reader missed it sees by `Tapped.counts`.
     ring-PROCESS-INCARNATION.sock   REP; send `encode_wanted(RingWanted(...))`, receive `encode_ring(Ring(...))`: the
                                     last records, oldest first.
 
@@ -69,8 +69,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 class Tapped(msgspec.Struct, frozen=True, array_like=True):
     """What the tap publishes."""
 
-    dropped: int  # records that this tap has dropped so far, because its readers were too slow
+    dropped: int  # how often this tap has found a reader too slow
     record: Record
+    counts: dict[str, int] = {}  # prefix that wants this record -> records published for it so far, this one included
 
 
 class RingWanted(msgspec.Struct, frozen=True, array_like=True):

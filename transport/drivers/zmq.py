@@ -139,10 +139,16 @@ class Publisher:
                 self._prefixes.discard(change[1:])
 
     def publish(self, topic: bytes, data: bytes) -> bool:
-        """Send to whoever wants this topic; False: a reader is too slow, and nobody got it."""
+        """Send to whoever wants this topic; False: a reader was found too slow, and only the others got it.
+
+        One that was found so is passed over, without another word, until it has read what waits for it.
+        """
         try:
             self.socket.send_multipart((topic, data), zmq.NOBLOCK)
         except zmq.Again:
+            self.socket.set(zmq.XPUB_NODROP, 0)
+            self.socket.send_multipart((topic, data), zmq.NOBLOCK)
+            self.socket.set(zmq.XPUB_NODROP, 1)
             return False
         return True
 

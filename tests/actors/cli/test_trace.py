@@ -76,10 +76,10 @@ class TracedAgent(FakeAgent):
             self.tap.socket.poll(20)
         raise AssertionError("nobody listens")
 
-    def tell(self, *records: Record, dropped: int = 0) -> None:
-        """Publish these."""
+    def tell(self, *records: Record, count: int = 0) -> None:
+        """Publish these; `count`: the number of the last that was."""
         for one in records:
-            assert self.tap.publish(one.to.encode(), encode_tapped(Tapped(dropped, one)))
+            assert self.tap.publish(one.to.encode(), encode_tapped(Tapped(0, one, {"": count})))
 
     def die(self) -> None:
         super().die()
@@ -197,8 +197,8 @@ def test_a_flood_is_capped_and_counted(agent: TracedAgent) -> None:
 
 def test_what_the_tap_lost_is_said(agent: TracedAgent) -> None:
     def lose(_: object) -> None:
-        agent.tell(mail(1))
-        agent.tell(mail(2), dropped=5)
+        agent.tell(mail(1), count=1)
+        agent.tell(mail(2), count=7)
 
     assert "homing: lost 5 records" in watch(agent, lose, "--for", "1s").error
 

@@ -1,6 +1,6 @@
 """The readers of taps and rings against real sockets, whose other ends are in this thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,8 +57,8 @@ def subscribed(taps: Taps, *publishers: Publisher) -> None:
     heard(taps, lambda _: all(one.prefixes() == (b"",) for one in publishers))
 
 
-def tell(tap: Publisher, one: Record, dropped: int = 0) -> None:
-    assert tap.publish(one.to.encode(), encode_tapped(Tapped(dropped, one)))
+def tell(tap: Publisher, one: Record, counts: Mapping[str, int] | None = None) -> None:
+    assert tap.publish(one.to.encode(), encode_tapped(Tapped(0, one, dict(counts or {}))))
 
 
 def test_records_of_several_processes_come_in_the_order_of_time(tmp_path: Path, context: Context) -> None:
@@ -102,13 +102,16 @@ def test_a_tap_that_no_one_owns_and_nonsense_on_one_disturb_nothing(tmp_path: Pa
         assert taps.unreadable == 1
 
 
-def test_what_the_tap_lost_is_counted_from_the_first_word_on(tmp_path: Path, context: Context) -> None:
+def test_what_did_not_come_is_counted_from_the_first_word_on(tmp_path: Path, context: Context) -> None:
     tap = publisher(context, tmp_path, "packet")
     with Taps(tmp_path) as taps:
         subscribed(taps, tap)
-        tell(tap, record(process="packet"), dropped=100)
-        tell(tap, record(process="packet"), dropped=104)
+        tell(tap, record(process="packet"), {"": 100})
+        tell(tap, record(process="packet"), {"": 105, "peer/": 7})
         heard(taps, lambda found: len(found) == 2)
+        assert taps.lost == 4
+        tell(tap, record(process="packet"), {"": 1})  # nobody had listened for a moment
+        heard(taps, bool)
         assert taps.lost == 4
 
 
@@ -121,6 +124,13 @@ def test_a_reader_that_reads_no_more_stops_nobody(tmp_path: Path, context: Conte
         while tap.publish(b"x", big):  # returns at once, whatever the reader does
             taken += 1
             assert taken < 100_000
+        with Taps(tmp_path) as others:
+
+            def go_on() -> None:
+                tap.prefixes()  # or who has come is not known
+                tell(tap, record(id=8))
+
+            heard(others, bool, go_on)  # nor does it blind another
     assert taken > 0
 
 
