@@ -17,6 +17,7 @@ RING_LIMIT_S = 2.0
 WAIT_S = 0.25
 QUIET_S = 2.0  # without a line, before it is said what is waited for
 MAX_NAMES, MAX_NAMES_SHOWN = 500, 12
+MAX_NAMES_LISTED = 30
 MAX_ID_DIGITS = 19
 
 
@@ -150,5 +151,7 @@ def known(option: str, wanted: str, names: Collection[str], what: str) -> None:
     if wanted in names:
         return
     near = difflib.get_close_matches(wanted, names, n=5)
-    listed = f"is it {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(names))}"
-    raise CommandFailed(f"{option}: no {what} {wanted[:40]}; {listed}", code=WRONG_USE)
+    more = f", ... ({len(names)}; a shell completes them: homing completion)" if len(names) > MAX_NAMES_LISTED else ""
+    there = f"there are: {', '.join(sorted(names)[:MAX_NAMES_LISTED])}{more}"
+    listed = f"is it {' or '.join(near)}?" if near else there
+    raise CommandFailed(f"{option}: {wanted[:40]} is no {what}; {listed}", code=WRONG_USE)

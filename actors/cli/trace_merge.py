@@ -62,7 +62,7 @@ def merge(
 def _read(path: Path) -> tuple[Header, list[Record]]:
     with opened(path) as (tape, names):
         records = [record for _, record in zip(range(MAX_RECORDS), tape, strict=False)]
-        tell_missing(tape)
+        tell_missing(path, tape)
         if tape.header.nodes:
             raise CommandFailed(f"{path} joins two machines already")
         if not records:

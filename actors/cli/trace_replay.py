@@ -43,7 +43,7 @@ def replay(
             raise CommandFailed(f"{file} joins two machines; replay the tape of one of them", code=WRONG_USE)
         records = list(tape)
         keys = peers_of(names, peer)
-        tell_missing(tape)
+        tell_missing(file, tape)
         try:
             found = replayed(records, tape.notes)
         except NothingToReplay as error:

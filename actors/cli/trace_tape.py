@@ -68,7 +68,7 @@ def show(
         printer = Printer(names, json_output, tape.header.wall_offset_s)
         for one in newest(records, count):
             printer.show(one)
-        tell_missing(tape)
+        tell_missing(file, tape)
     if not printer.lines:
         raise CommandFailed(f"nothing on the tape matched{there_is(every)}")
 
@@ -102,7 +102,7 @@ def sequence(
     if file is not None:
         with opened(file) as (tape, names):
             records, wall_offset_s = list(tape), tape.header.wall_offset_s
-            tell_missing(tape)
+            tell_missing(file, tape)
     else:
         agent = find_agent(run_directory, node)
         running_pid(agent)
@@ -150,12 +150,12 @@ def opened(path: Path) -> Iterator[tuple[Tape, Names]]:
         yield tape, tape.names
 
 
-def tell_missing(tape: Tape) -> None:
+def tell_missing(path: Path, tape: Tape) -> None:
     """Say what of a tape that was read could not be."""
     if tape.unreadable:
-        print(as_line(f"left out {tape.unreadable} items that this version cannot read"), file=sys.stderr)
+        print(as_line(f"{path}: left out {tape.unreadable} items that this version cannot read"), file=sys.stderr)
     if tape.cut:
-        print(as_line("the tape ends within a record; what is whole is shown"), file=sys.stderr)
+        print(as_line(f"{path} ends, or is damaged, within a record; used is what stands before"), file=sys.stderr)
 
 
 def there_is(records: Sequence[Record]) -> str:

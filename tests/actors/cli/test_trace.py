@@ -242,10 +242,10 @@ def test_an_actor_without_mail_is_answered_with_those_that_had_some(agent: Trace
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--type", "RelayLots"), "--type: no message type relay_lots; is it relay_lost"),
-        (("--type", "offer_due,xyzzy"), "--type: no message type xyzzy; there are: add_remote_candidate, "),
-        (("--actor", "gaurd"), "--actor: no actor gaurd; is it guard"),
-        (("--actor", f"peer/{BOB}/nobody"), "--actor: no actor nobody; there are: agent, conn, guard, host, "),
+        (("--type", "RelayLots"), "--type: relay_lots is no message type; is it relay_lost"),
+        (("--type", "offer_due,xyzzy"), "--type: xyzzy is no message type; there are: add_remote_candidate, "),
+        (("--actor", "gaurd"), "--actor: gaurd is no actor; is it guard"),
+        (("--actor", f"peer/{BOB}/nobody"), "--actor: nobody is no actor; there are: agent, conn, guard, host, "),
         (("--cause", "yesterday"), "--cause: 'yesterday' is no id; the number behind #"),
     ],
 )

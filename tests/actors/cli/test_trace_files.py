@@ -82,7 +82,7 @@ def test_a_tape_is_replayed_and_a_change_is_shown(
 def test_what_cannot_be_replayed_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = kept(tmp_path / "a.tape", ALICE_HEAD, [record(id=1)])
     assert "it tells of no machine's state" in failure(capsys, "trace", "replay", bare)
-    assert "--actor: no actor that can be replayed relays; there are: conn, " in failure(
+    assert "--actor: relays is no actor that can be replayed; there are: conn, " in failure(
         capsys, "trace", "replay", str(TAPE), "--actor", "relays", code=2
     )
     assert failure(capsys, "trace", "replay", str(TAPE), "--peer", "dave") == "no peer dave; known are: bob"
