@@ -213,8 +213,9 @@ def _shortened(facts: Sequence[Fact]) -> Iterator[Fact]:
     said: set[tuple[FactKind, str]] = set()
     told = 0
     for fact in facts:
-        again = fact.kind in {"link_failed", "signal_failed"} and (fact.kind, fact.text) in said
-        said.add((fact.kind, fact.text))
+        text = "" if fact.kind == "their_view" else fact.text  # the same said later
+        again = fact.kind in {"link_failed", "signal_failed", "their_view"} and (fact.kind, text) in said
+        said.add((fact.kind, text))
         if not again and told < MAX_TOLD:
             told += 1
             yield fact

@@ -28,6 +28,7 @@ FactKind = Literal[
     "session",  # a WireGuard handshake was completed
     "echoed",  # an echo of the watcher's, or of `homing ping`, came back
     "offer",  # an offer or answer of the remote's
+    "their_view",  # what the remote says that it heard of us, where that is a while ago
     "our_candidate",
     "their_candidate",
     "link_closed",
@@ -62,6 +63,8 @@ UNTOLD: frozenset[FactKind] = frozenset(
     {"started", "heard", "session", "echoed", "offer", "signal_heard", "our_candidate", "their_candidate"}
 )
 """Evidence that is no news to who reads an explanation."""
+
+UNHEARD_S = 2.0  # the remote did not hear us for so long: that is worth telling
 
 CANDIDATE = re.compile(r"(?:candidate:)?\S+ \d+ \w+ \d+ (?P<ip>\S+) (?P<port>\d+) typ (?P<kind>\w+)")
 REFLEXIVE = ("srflx", "prflx")
@@ -215,7 +218,19 @@ def _signalled(record: Record, of: dict[str, Any], peer: PublicKey) -> Told:
         if record.tag == "candidate_received":
             yield "their_candidate", f"the peer may be reached at {_place(of)}"
         else:
-            yield "offer", f"the peer's relay server is {(of.get('description') or {}).get('relay_url') or 'none'}"
+            description = of.get("description") or {}
+            yield "offer", f"the peer's relay server is {description.get('relay_url') or 'none'}"
+            if view := _view(description.get("homing") or {}):
+                yield "their_view", view
+
+
+def _view(homing: dict[str, Any]) -> str:
+    """Return when the remote, one of ours, heard us last; empty: lately, or it does not say."""
+    ages = {"directly": homing.get("heard_direct_ms"), "over the relay": homing.get("heard_relayed_ms")}
+    known = {way: age_ms / 1000 for way, age_ms in ages.items() if isinstance(age_ms, int)}
+    if not known or min(known.values()) < UNHEARD_S:
+        return ""
+    return f"the peer had last heard us {', '.join(f'{age_s:.1f} s before {way}' for way, age_s in known.items())}"
 
 
 def _place(of: dict[str, Any]) -> str:

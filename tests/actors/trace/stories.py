@@ -13,6 +13,7 @@ from tests.config.samples import BOB
 from transport.signal.messages import (
     CandidateReceived,
     Description,
+    HomingFields,
     OfferReceived,
     SignalConnected,
     SignalDisconnected,
@@ -101,7 +102,9 @@ class Story:
         )  # fmt: skip
         return self.mail(at, "bob/ice_worker", found)
 
-    def offer(self, at: float, relay: str | None = RELAY, of: PublicKey = BOB) -> "Story":
+    def offer(
+        self, at: float, relay: str | None = RELAY, of: PublicKey = BOB, homing: HomingFields | None = None
+    ) -> "Story":
         told = Description(
             ice=None,
             session=None,
@@ -109,7 +112,7 @@ class Story:
             version="",
             relay_url=relay,
             relay_ip=None,
-            homing=None,
+            homing=homing,
         )
         return self.mail(at, "signal", OfferReceived(peer=of, description=told, nonce=bytes(24)))
 

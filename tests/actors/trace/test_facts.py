@@ -11,6 +11,7 @@ from actors.trace.facts import _TELLERS, address_of, facts_about
 from actors.trace.record import Record
 from tests.actors.trace.stories import FAULT, NOW, Story
 from tests.config.samples import BOB
+from transport.signal.messages import HomingFields
 
 NAMES = (
     *("peer", "link", "reason", "kind", "detail", "path", "heard_at", "description", "candidate"),
@@ -65,3 +66,10 @@ def test_a_candidate_is_read() -> None:
 def test_facts_come_in_the_order_of_time() -> None:
     told = facts_about(BOB, reversed(Story().up().proven(1.0, "direct").records))
     assert [one.at for one in told] == sorted(one.at for one in told)
+
+
+def test_what_the_peer_heard_of_us_is_told_where_it_is_a_while_ago() -> None:  # recovery R14
+    story = Story().offer(0.0, homing=HomingFields(heard_direct_ms=3240, heard_relayed_ms=9000))
+    story.offer(1.0, homing=HomingFields(heard_direct_ms=300, heard_relayed_ms=9000)).offer(2.0, homing=HomingFields())
+    views = [fact.text for fact in facts_about(BOB, story.records) if fact.kind == "their_view"]
+    assert views == ["the peer had last heard us 3.2 s before directly, 9.0 s before over the relay"]
