@@ -18,12 +18,12 @@ import msgspec
 import typer
 
 from actors.addresses import TUNNELS
-from actors.cli.errors import FAILED, WRONG_USE, CommandFailed, as_line
+from actors.cli.errors import FAILED, CommandFailed, as_line
 from actors.cli.mail import CommandMail
 from actors.cli.peers import one_peer, report_of
 from actors.cli.report import PeerReport, Report
 from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.words import InvalidDuration, duration, parse_duration_s
+from actors.cli.words import duration, seconds_of
 from actors.messages.packet import InitiateHandshake, ProbePath
 from actors.trace.record import Record, fields_of
 from config.keys import PublicKey
@@ -81,7 +81,7 @@ def run(
     Example: homing ping laptop
     Example: homing ping laptop --count 100 --interval 200ms --json
     """
-    interval_s = _interval_s(interval)
+    interval_s = seconds_of("--interval", interval, LEAST_INTERVAL_S)
     agent = find_agent(run_directory, node)
     running_pid(agent)
     report = report_of(agent)
@@ -232,16 +232,6 @@ def _check(peer: PeerReport) -> None:
     if peer.path is None:
         said = f": {peer.reason}" if peer.reason else ""
         raise CommandFailed(f"there is no path to {peer.name}{said}; see: homing why {peer.name}")
-
-
-def _interval_s(text: str) -> float:
-    try:
-        interval_s = parse_duration_s(text)
-    except InvalidDuration as error:
-        raise CommandFailed(f"--interval: {error}", code=WRONG_USE) from None
-    if interval_s < LEAST_INTERVAL_S:
-        raise CommandFailed(f"--interval: at least {duration(LEAST_INTERVAL_S)}, not {text}", code=WRONG_USE)
-    return interval_s
 
 
 def _lost(number: int, path: PathKind | None, endpoint: str, reason: str) -> Echo:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from actors.cli.errors import WRONG_USE, CommandFailed, as_line
 from actors.cli.running import Agent, boot_now
-from actors.cli.words import InvalidDuration, duration, parse_duration_s
+from actors.cli.words import duration
 from actors.trace.live import Taps, read_rings
 from actors.trace.record import Record
 from actors.trace.render import Names, as_json, render
@@ -127,14 +127,6 @@ def _tell_missing(suppressed: int, lost: int) -> None:
         )
     if lost:
         print(as_line(f"lost {lost} records: this reader was too slow"), file=sys.stderr)
-
-
-def seconds_of(option: str, text: str) -> float:
-    """Return the seconds that an option says.  Raises CommandFailed."""
-    try:
-        return parse_duration_s(text)
-    except InvalidDuration as error:
-        raise CommandFailed(f"{option}: {error}", code=WRONG_USE) from None
 
 
 def parse_id(option: str, text: str) -> int:

@@ -9,7 +9,7 @@ from actors.cli.errors import CommandFailed
 from actors.cli.mail import CommandMail
 from actors.cli.peers import one_peer, report_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.words import InvalidDuration, duration, parse_duration_s
+from actors.cli.words import duration, seconds_of
 from actors.messages.process import ResetPeer
 from actors.trace.record import Record
 from config.keys import PublicKey
@@ -35,10 +35,7 @@ def run(
     Example: homing reset laptop
     Example: homing reset laptop --wait 0 --json
     """
-    try:
-        wait_s = parse_duration_s(wait)
-    except InvalidDuration as error:
-        raise CommandFailed(f"--wait: {error}", code=2) from None
+    wait_s = seconds_of("--wait", wait)
     agent = find_agent(run_directory, node)
     running_pid(agent)
     known = one_peer(report_of(agent).peers, peer)

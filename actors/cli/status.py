@@ -8,8 +8,9 @@ import typer
 from msgspec import structs
 
 from actors.cli.errors import CommandFailed
-from actors.cli.report import Check, LinkReport, PeerReport, ProcessReport, Report, failure_of, make_report
-from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent
+from actors.cli.peers import report_of, some_peers
+from actors.cli.report import Check, LinkReport, PeerReport, ProcessReport, Report, failure_of
+from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, find_agent
 from actors.cli.words import duration, size
 from actors.messages.recoveries import Cause, Rung
 from config.text import one_line
@@ -40,13 +41,12 @@ def run(
     Example: homing status --check ready
     """
     agent = find_agent(run_directory, node)
-    snapshots, unreadable = agent.snapshots()
-    report = make_report(agent.node, agent.supervisor_pid(), snapshots, unreadable, boot_now())
+    report = report_of(agent)
     if check is not None:
         _answer_check(check, report, json_output)
         return
     if peer is not None:
-        report = structs.replace(report, peers=_only(report.peers, peer))
+        report = structs.replace(report, peers=some_peers(report.peers, peer))
     if json_output:
         print(msgspec.json.encode(report).decode())
     else:
@@ -67,15 +67,6 @@ def _answer_check(check: Check, report: Report, json_output: bool) -> None:
 
 
 WORDS: dict[Check, str] = {"live": "live", "ready": "ready", "startup": "started"}
-
-
-def _only(peers: Sequence[PeerReport], wanted: str) -> tuple[PeerReport, ...]:
-    found = tuple(one for one in peers if one.name == wanted)
-    found = found or tuple(one for one in peers if len(wanted) >= 4 and one.public_key.startswith(wanted))
-    if not found:
-        known = ", ".join(one.name for one in peers[:20]) or "none"
-        raise CommandFailed(f"no peer {wanted[:44]}; known are: {known}{', ...' if len(peers) > 20 else ''}")
-    return found
 
 
 def lines(report: Report, *, detailed: bool) -> Iterator[str]:

@@ -9,9 +9,10 @@ import typer
 
 from actors import addresses
 from actors.cli.errors import WRONG_USE, CommandFailed
-from actors.cli.reading import Printer, Reader, known, parse_id, seconds_of
+from actors.cli.reading import Printer, Reader, known, parse_id
 from actors.cli.report import find_peer, names_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
+from actors.cli.words import seconds_of
 from actors.effects import Address
 from actors.messages.overflow import TYPE_OF
 from actors.trace.render import PROCESS_ACTOR, Names

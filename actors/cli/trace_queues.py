@@ -9,10 +9,10 @@ import msgspec
 import typer
 
 from actors.cli.errors import WRONG_USE, CommandFailed, as_line
-from actors.cli.reading import RING_LIMIT_S, seconds_of
+from actors.cli.reading import RING_LIMIT_S
 from actors.cli.report import names_of
 from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.words import duration
+from actors.cli.words import duration, seconds_of
 from actors.trace.live import Taps, read_rings
 from actors.trace.queues import Queue, queues
 from actors.trace.record import Record
@@ -49,9 +49,8 @@ def show_queues(
     """
     if since is not None and count is not None:
         raise CommandFailed("--since shows one table; leave --count away", code=WRONG_USE)
-    since_s, interval_s = None if since is None else seconds_of("--since", since), seconds_of("--interval", interval)
-    if interval_s < LEAST_INTERVAL_S:
-        raise CommandFailed(f"--interval: at least {duration(LEAST_INTERVAL_S)}, not {interval}", code=WRONG_USE)
+    since_s = None if since is None else seconds_of("--since", since)
+    interval_s = seconds_of("--interval", interval, LEAST_INTERVAL_S)
     agent = find_agent(run_directory, node)
     running_pid(agent)
     names: Names = names_of(agent.snapshots()[0])

@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from actors.cli.errors import CommandFailed, as_line
-from actors.cli.reading import RING_LIMIT_S, seconds_of
+from actors.cli.reading import RING_LIMIT_S
 from actors.cli.report import names_of
 from actors.cli.running import (
     RUN_DIRECTORY,
@@ -21,7 +21,7 @@ from actors.cli.running import (
     find_agent,
     running_pid,
 )
-from actors.cli.words import size
+from actors.cli.words import seconds_of, size
 from actors.trace.live import Taps, read_machines, read_rings
 from actors.trace.record import Record, encode_record
 from actors.trace.render import Names

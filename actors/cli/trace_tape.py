@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from actors.cli.errors import WRONG_USE, CommandFailed, as_line
-from actors.cli.reading import RING_LIMIT_S, Printer, known, parse_id, seconds_of
+from actors.cli.reading import RING_LIMIT_S, Printer, known, parse_id
 from actors.cli.report import find_peer, names_of
 from actors.cli.running import RUN_DIRECTORY, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.words import size
+from actors.cli.words import seconds_of, size
 from actors.messages.overflow import TYPE_OF
 from actors.trace.live import read_rings
 from actors.trace.page import page

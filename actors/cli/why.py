@@ -7,11 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from actors.cli.errors import WRONG_USE, CommandFailed
 from actors.cli.peers import one_peer, report_of
 from actors.cli.report import PeerReport
 from actors.cli.running import RUN_DIRECTORY, Agent, NodeOption, RunDirectoryOption, boot_now, find_agent, running_pid
-from actors.cli.words import InvalidDuration, duration, parse_duration_s
+from actors.cli.words import duration, seconds_of
 from actors.trace.explain import Episode, Explanation, Standing, explain
 from actors.trace.live import Past, read_rings
 from actors.trace.render import ID_DIGITS, clock_time
@@ -42,7 +41,7 @@ def run(
     agent = find_agent(run_directory, node)
     running_pid(agent)
     now, wall_offset_s = boot_now(), time.time() - boot_now()
-    found = explanation_of(agent, peer, None if since is None else now - _seconds(since), now)
+    found = explanation_of(agent, peer, None if since is None else now - seconds_of("--since", since), now)
     if json_output:
         whole = {**msgspec.to_builtins(found), "now_unix_s": round(now + wall_offset_s, 3)}
         print(msgspec.json.encode(whole).decode())
@@ -119,10 +118,3 @@ def _missing(past: Past, since: float | None) -> Iterator[str]:
     for ring in past.rings:
         if since is not None and ring.overwritten and ring.records and ring.records[0].at > since + 1.0:
             yield f"{ring.process} remembers no more than the last {duration(boot_now() - ring.records[0].at)}"
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration_s(text)
-    except InvalidDuration as error:
-        raise CommandFailed(f"--since: {error}", code=WRONG_USE) from None

@@ -3,6 +3,8 @@
 import math
 import re
 
+from actors.cli.errors import WRONG_USE, CommandFailed
+
 DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|min|h|d|)", re.ASCII)
 UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -18,6 +20,17 @@ def parse_duration_s(text: str) -> float:
     if found is None:
         raise InvalidDuration(f"{text[:40]!r} is no duration; 60s, 500ms, 2m or 1h would do")
     return float(found[1]) * UNITS_S[found[2]]
+
+
+def seconds_of(option: str, text: str, least_s: float = 0.0) -> float:
+    """Return the seconds that an option says.  Raises CommandFailed."""
+    try:
+        seconds = parse_duration_s(text)
+    except InvalidDuration as error:
+        raise CommandFailed(f"{option}: {error}", code=WRONG_USE) from None
+    if seconds < least_s:
+        raise CommandFailed(f"{option}: at least {duration(least_s)}, not {text}", code=WRONG_USE)
+    return seconds
 
 
 def duration(seconds: float) -> str:
