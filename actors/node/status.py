@@ -21,6 +21,7 @@ from actors.node.rebind_ladder import RebindLadder
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0
+LATE_S = 2.0  # SnapshotDue after its time: the machine slept, or we did
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Status:
         self._home_url: str | None = None  # of the relay that is home and connected
         self._home_ladder, self._rebind_ladder = HomeLadder(), RebindLadder()
         self._document = b""
+        self._due_at: float | None = None  # of SnapshotDue; None: at the start
+        self._slept_s = 0.0  # in which nobody could be proven: no rung counts it
         self.state = Reporting(stale=True)
 
     def start(self, now: float) -> list[Effect]:
@@ -54,7 +57,7 @@ class Status:
         match message:
             case PeerStatus():
                 self._peers[message.peer] = message
-                self._home_ladder.learn(message, self._home_url, now)
+                self._home_ladder.learn(message, self._home_url, now - self._slept_s)
                 self._rebind_ladder.learn(message)
             case SignalStatus():
                 self._signal = message
@@ -81,9 +84,12 @@ class Status:
             self.state = Reporting(stale=False)
         saved = self._process.send(SaveSnapshot(document=self._document))
         effects: list[Effect] = [saved]
-        if self._home_ladder.climb(now):
+        if self._due_at is not None and now > self._due_at + LATE_S:
+            self._slept_s += now - self._due_at
+        awake, self._due_at = now - self._slept_s, now + SNAPSHOT_S
+        if self._home_ladder.climb(awake):
             effects.append(RELAYS.send(ChangeHome()))
         network = self._signal is not None and self._signal.connected
-        if self._rebind_ladder.climb(now, network=network):
+        if self._rebind_ladder.climb(awake, network=network):
             effects.append(AGENT.send(RebindWanted(reason="no peer is proven, and the signal server is reached")))
-        return [*effects, Later(now + SNAPSHOT_S, SnapshotDue())]
+        return [*effects, Later(self._due_at, SnapshotDue())]

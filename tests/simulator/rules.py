@@ -6,7 +6,7 @@ Each is a small machine that is fed every message handled, in order, and says wh
 from collections.abc import Iterable
 from typing import Protocol
 
-from actors.messages.node import CloseRelayed
+from actors.messages.node import ChangeHome, CloseRelayed
 from actors.messages.packet import CloseOnLink, IceAgentEnded, LinkClosed, RelayedCloseDone, RelayedOpened, SetPath
 from actors.messages.peer import (
     Distress,
@@ -196,7 +196,7 @@ class ClosedWhereOpened:
                 for name, of in list(self._links.items()):
                     if of == link and name[0] == node:
                         self._forget(*name)
-            case ProcessRestarted():
+            case ProcessRestarted() | ChangeHome():  # the links end, or one of them, and the connections with them
                 for name in [name for name in self._links if name[0] == node]:
                     self._forget(*name)
             case RelayedCloseDone(peer=peer, generation=generation) if (node, peer, generation) in self._asked:

@@ -197,7 +197,8 @@ class SignalServer:
         receiver.wake.set()
         done, _ = await asyncio.wait((delivery.written,), timeout=self._limits.delivery_s)
         if not done:
-            receiver.end(rpc.UNKNOWN, DISPLACED)
+            # Not what signal spec 2.6 has: the client would believe that another has its key, and stay away for long.
+            receiver.end(rpc.UNAVAILABLE, f"the client read nothing for {self._limits.delivery_s:g} s")
             return "message_forward_failures_total.timeout"
         if delivery.written.cancelled():
             return "message_forward_failures_total.disconnected"

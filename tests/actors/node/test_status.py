@@ -86,3 +86,16 @@ def test_the_supervisor_hears_when_nobody_is_proven_for_long_though_there_is_net
     assert bench.mail(AGENT) == []
     bench.advance(3 * SNAPSHOT_S)
     assert [type(mail) for mail in bench.mail(AGENT)] == [RebindWanted]
+
+
+def test_the_time_that_the_machine_slept_climbs_no_rung() -> None:
+    bench = Bench(Status(CONTROL_0))
+    home = RelayLinkStatus(url="rel://home.test:80", role="home", state="connected")
+    met = PeerStatus(peer=KEYS[0], name="bob", state="connecting", path="relayed", relay_url=home.url, ours=True)
+    bench.tell(SignalStatus(url="http://signal.test", connected=True), RelaysStatus(links=(home,)), met)
+    bench.advance(5.0)
+    bench.now += 28800.0
+    bench.advance(FIRST_S - 10.0)
+    assert bench.mail(RELAYS) == bench.mail(AGENT) == []
+    bench.advance(10.0)
+    assert bench.mail(RELAYS) == [ChangeHome()]
