@@ -183,6 +183,7 @@ class RelayedFailed(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_fail
     peer: PublicKey
     generation: int
     reason: str
+    reached: bool = False  # the server, where the remote did not come
 
 
 class RelayedClosed(msgspec.Struct, frozen=True, kw_only=True, tag="relayed_closed"):

@@ -30,6 +30,7 @@ class RelayTurn(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn"):
     remote_generation: int = 0  # the remote's relayed connection to us; 0: none, or foreign
     ours: bool = False
     relay_urls: tuple[str, ...] = ()  # servers that a remote of ours reaches now
+    relay_unreached: str | None = None  # where it would meet us, and cannot be
 
 
 class RelayTurnDone(msgspec.Struct, frozen=True, kw_only=True, tag="relay_turn_done"):
@@ -98,6 +99,7 @@ class LocalRelayChanged(msgspec.Struct, frozen=True, kw_only=True, tag="local_re
     peer: PublicKey
     generation: int
     url: str | None = None  # where we meet, if not at our home
+    unreached: str | None = None  # where we would meet, and cannot be
 
 
 HomeRelayChanged = node.HomeRelayChanged

@@ -19,7 +19,7 @@ class Redial:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._double_until = self._displaced_until = float("-inf")
+        self._double_until = self._ended_until = float("-inf")  # until then each is remembered
 
     def key_used_elsewhere(self, now: float) -> None:
         """Another agent logs in with our key."""
@@ -29,9 +29,9 @@ class Redial:
         """An open link ended; return when to dial its server again."""
         if half_open:
             return now
-        displaced_before = now < min(self._double_until, self._displaced_until)
-        self._displaced_until = now + DOUBLE_S if now < self._double_until else float("-inf")
-        return now + self._rng.uniform(*(DISPLACED_S if displaced_before else FIRST_RETRY_S))
+        displaced = now < min(self._double_until, self._ended_until)
+        self._ended_until = now + DOUBLE_S
+        return now + self._rng.uniform(*(DISPLACED_S if displaced else FIRST_RETRY_S))
 
 
 def others_at(now: float, *, half_open: bool) -> float:

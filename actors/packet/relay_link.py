@@ -109,9 +109,9 @@ class Connection:
         self.open = True
         return RelayedOpened(peer=self.peer, generation=self.generation, link=link)
 
-    def failed(self, reason: str) -> RelayedFailed:
+    def failed(self, reason: str, *, reached: bool = False) -> RelayedFailed:
         """Return what the worker hears when the opening came to nothing."""
-        return RelayedFailed(peer=self.peer, generation=self.generation, reason=reason)
+        return RelayedFailed(peer=self.peer, generation=self.generation, reason=reason, reached=reached)
 
     def closed(self, cause: Literal["link_closed", "peer_gone"], reason: str) -> RelayedClosed:
         """Return what the worker hears when it ended without our asking."""

@@ -357,7 +357,7 @@ class RelayLinks:
                 case events.PeerOnline(identity):
                     effects.append(self._tell(entry.connections[identity].opened(entry.number)))
                 case events.PeerAbsent(identity, reason):
-                    effects.append(self._tell(entry.connections.pop(identity).failed(reason)))
+                    effects.append(self._tell(entry.connections.pop(identity).failed(reason, reached=True)))
                 case events.PeerGone(identity, reason):
                     effects.append(self._tell(entry.connections.pop(identity).closed("peer_gone", reason)))
                 case events.PingWanted():

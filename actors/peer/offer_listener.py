@@ -125,6 +125,7 @@ class OfferListener:
         self._relay_generation = 0
         self._heard = PathsHeard(peer=peer)
         self._relay_url: str | None = None  # where we meet, if not at our home
+        self._relay_unreached: str | None = None  # where we would meet, and cannot be
         self._named: str | None = None  # the relay of our last offer or answer; None: there was none, or it had none
         self._described = False  # by an offer or an answer
         self._remote: RemoteKnown | None = None
@@ -165,6 +166,7 @@ class OfferListener:
                 return []
             case LocalRelayChanged():
                 self._relay_generation, self._relay_url = message.generation, message.url
+                self._relay_unreached = message.unreached
                 return []
             case PathsHeard():
                 self._heard = message
@@ -225,6 +227,7 @@ class OfferListener:
                 remote_generation=homing.relay_generation if homing is not None else 0,
                 ours=homing is not None,
                 relay_urls=homing.relay_urls if homing is not None else (),
+                relay_unreached=homing.relay_unreached if homing is not None else None,
             )
         )
         ice_turn = self.ice_turns.offer(
@@ -309,6 +312,7 @@ class OfferListener:
             acknowledges=theirs.offer_id if theirs is not None else 0,
             relay_generation=self._relay_generation,
             relay_urls=tuple(url for url in (home.url, elsewhere) if url is not None),
+            relay_unreached=self._relay_unreached,
             heard_direct_ms=_age_ms(self._heard.direct_at, now),
             heard_relayed_ms=_age_ms(self._heard.relayed_at, now),
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["opened", "reused", "failed", "unavailable"]  # of a turn
+REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
 
 
 @dataclass(frozen=True, slots=True)

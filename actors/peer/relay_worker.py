@@ -31,7 +31,6 @@ from actors.messages.node import CloseRelayed, HomeRelayChanged, OpenRelayed
 from actors.messages.packet import RelayedClosed, RelayedCloseDone, RelayedFailed, RelayedOpened
 from actors.messages.peer import (
     Distress,
-    LocalRelayChanged,
     MeetElsewhere,
     OpenDue,
     PathHindered,
@@ -44,20 +43,17 @@ from actors.messages.peer import (
     RelayWorkerInbox,
     RemoteIdle,
     ReopenDue,
-    SendOffer,
 )
 from actors.messages.process import ProcessRestarted
-from actors.peer.meeting import Meeting
-from actors.peer.relay_states import Closed, Closing, Open, Opening, Outcome
+from actors.peer.meeting import NOT_HOME, Meeting
+from actors.peer.naming import Naming
+from actors.peer.relay_states import REPLACED, Closed, Closing, Open, Opening, Outcome
 from actors.peer.reopening import Reopening
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
 OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
 CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
-HOMELESS_S = 2.0  # that our own relay may be away before we meet at the remote's
-
-REPLACED = "another turn came"  # from the listener that was made anew; one gives one turn at a time
 
 
 class RelayWorker:
@@ -80,12 +76,10 @@ class RelayWorker:
         self._next_generation = first_generation
         self._latest: RelayTurn | None = None  # the newest offer, kept for the openings that nobody asks for
         self._evidence: str | None = None  # against an entry that we hold no handle of
-        self._told_generation = 0 if resumed else first_generation  # the one that offers name; 0: not known
         self._own_evidence = False  # the next opening is made on it
-        self._homeless_until: float | None = None  # then we meet at the remote's home; None: we know where
-        self.moves = 0  # to another relay server
         self.state: Closed | Opening | Open | Closing = Closed("no offer or answer from the remote yet")
         self.meeting = Meeting(controller=controller, home_url=home_url, url=resumed[1] if resumed else None)
+        self._naming = Naming(peer, addresses, self.meeting, 0 if resumed else first_generation)
         if resumed is not None:
             generation, url = resumed
             self._latest = RelayTurn(peer=peer, turn=0, relay_url=url, relay_ip=None)
@@ -94,19 +88,21 @@ class RelayWorker:
 
     def start(self, _now: float) -> list[Effect]:
         """Have offers name what will be opened first, or the place of what outlived the control process."""
-        return [self._named()]
+        return [self._naming.tell()]
 
     def handle(self, message: RelayWorkerInbox, now: float) -> list[Effect]:
         """Work on one message."""
         match message:
             case RelayTurn():
-                return [*self._learn(message), *self._on_turn(message, now)]
+                self._latest = message
+                return [*self._naming.learn(message), *self._on_turn(message, now)]
             case RelayEvidence():
                 return self._on_evidence(message, now)
             case MeetElsewhere():
                 return self._on_meet_elsewhere(now)
             case RemoteIdle():
-                return [*self._learn(None), *self._on_remote_idle(now)]
+                self._latest = None
+                return [*self._naming.learn(None), *self._on_remote_idle(now)]
             case HomeRelayChanged():
                 return self._on_home_changed(message.url, now)
             case RelayedOpened():
@@ -125,23 +121,16 @@ class RelayWorker:
                 return self._on_open_due(now)
             case ReopenDue():
                 assert isinstance(self.state, Closed), self.state
-                moved = self._move_on() if self.meeting.url() is None else []
-                return [*moved, *self._open(None, now)]
+                return [*(self._naming.move_on() if self.meeting.url() is None else []), *self._open(None, now)]
             case _:
                 assert_never(message)
 
     @property
     def counters(self) -> dict[str, int]:
         """What was done where relays led nowhere."""
-        return {"moves": self.moves}
+        return {"moves": self._naming.moves}
 
     # --- offers ---
-
-    def _learn(self, turn: RelayTurn | None) -> list[Effect]:
-        """Take the remote's newest offer.  If that moves the pair, our answer to it named the wrong place."""
-        self._latest, before = turn, self.meeting.elsewhere
-        self.meeting.learn(turn)
-        return self._tell_place(offer=turn is not None) if self.meeting.elsewhere != before else []
 
     def _on_turn(self, turn: RelayTurn, now: float) -> list[Effect]:
         state = self.state
@@ -159,11 +148,11 @@ class RelayWorker:
                 assert_never(state)
 
     def _join(self, state: Opening, turn: RelayTurn, now: float) -> list[Effect]:
-        if (url := self.meeting.url()) is None:  # the next offer may name a place
-            self.state, why = replace(state, turn=None), "no relay in the remote's offer"
-            return [*self._end(turn.turn, "unavailable", why), Later(state.since_at + OPEN_S, OpenDue())]
-        if url != state.url:
+        if (url := self.meeting.url()) not in (None, state.url):
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
+        if url is None or self.meeting.is_out_of_reach(url):  # the next offer may name a place, or a better one
+            self.state, why = replace(state, turn=None), f"we do not reach relay {url}" if url else self.meeting.lack()
+            return [*self._end(turn.turn, "unavailable", why), Later(state.since_at + OPEN_S, OpenDue())]
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
         return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
 
@@ -180,17 +169,20 @@ class RelayWorker:
         return [*self._end(turn.turn, "reused"), self._to.wg_watcher.send(prove)]
 
     def _on_home_changed(self, url: str | None, now: float) -> list[Effect]:
-        self.meeting.home_url = url
-        state = self.state
+        moved, state = self._naming.settle(url), self.state
         match state:
             case Closed():
-                return self._open(None, now) if self._controller and self.meeting.url() is not None else []
+                wanted = self._controller and self.meeting.url() is not None
+                return [*moved, *(self._open(None, now) if wanted else [])]
             case Opening():
                 if self.meeting.url() in (None, state.url):
-                    return []
-                return self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
+                    return moved
+                close = self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
+                return [*moved, *close]
             case Open() | Closing():
-                return []  # it works where it is until an offer names the new one; what is closing opens there anyway
+                return (
+                    moved  # it works where it is until an offer names the new one; what is closing opens there anyway
+                )
             case _:
                 assert_never(state)
 
@@ -233,7 +225,7 @@ class RelayWorker:
 
     def _on_meet_elsewhere(self, now: float) -> list[Effect]:
         state = self.state  # what is open is another connection than the one that nothing came over
-        moved = self._move_on() if not isinstance(state, Open) else []
+        moved = self._naming.move_on() if not isinstance(state, Open) else []
         if not moved or not isinstance(state, Opening):
             return moved  # what is opened next is opened there
         return [*moved, *self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)]
@@ -243,6 +235,7 @@ class RelayWorker:
         if not isinstance(state, Open) or state.generation != closed.generation:
             return []  # of one that we close, or that has been replaced: told by its own acknowledgement
         self._renew()
+        self.meeting.unreached = state.url if closed.cause == "link_closed" else None
         return [*self._lose(state.generation, closed.reason), *self._open(None, now)]
 
     def _on_packet_restarted(self, now: float) -> list[Effect]:
@@ -275,6 +268,7 @@ class RelayWorker:
         return [
             Cancel(OpenDue),
             self._hindered(""),
+            *self._naming.unreached(None),
             self._to.conn.send(ready),
             *self._end(state.turn, "opened"),
         ]
@@ -283,7 +277,8 @@ class RelayWorker:
         state = self.state
         if not isinstance(state, Opening) or state.generation != failed.generation:
             return []  # it is being closed, or has been replaced
-        return self._fail(state, failed.reason, now)
+        told = self._naming.unreached(None if failed.reached else state.url)
+        return [*told, *self._fail(state, failed.reason, now)]
 
     def _on_close_done(self, state: Closing, now: float) -> list[Effect]:
         effects: list[Effect] = [Cancel(OpenDue)]
@@ -304,7 +299,7 @@ class RelayWorker:
                 self.state = replace(state, turn=None)
                 reason = f"the remote has not come to relay {state.url} yet"
                 told = [self._hindered(reason), *self._end(turn, "failed", reason)]
-                if moved := self._move_on():
+                if moved := self._naming.move_on():
                     close = self._close(state.generation, turn=None, lost=None, distress=False, now=now)
                     return [*told, *moved, *close]
                 return [*told, Later(state.since_at + OPEN_S, OpenDue())]
@@ -317,25 +312,9 @@ class RelayWorker:
 
     # --- opening, closing, failing ---
 
-    def _move_on(self, *, offer: bool = True) -> list[Effect]:
-        """Choose another server, and have the remote told, at once or by the guard's next offer; [] where none is."""
-        if not self.meeting.move_on():
-            return []
-        self.moves += 1
-        return self._tell_place(offer=offer)
-
-    def _tell_place(self, *, offer: bool) -> list[Effect]:
-        why = f"we meet at relay {self.meeting.url()}"
-        owed = [self._to.offer_listener.send(SendOffer(peer=self._peer, reason=why))] if offer else []
-        return [self._named(), *owed]
-
     def _renew(self) -> None:
         """Have offers say from now on that what we had is no more."""
-        self._told_generation, self._own_evidence = self._next_generation, True
-
-    def _named(self) -> Effect:
-        generation, url = self._told_generation, self.meeting.elsewhere
-        return self._to.offer_listener.send(LocalRelayChanged(peer=self._peer, generation=generation, url=url))
+        self._naming.generation, self._own_evidence = self._next_generation, True
 
     def _open(self, turn: int | None, now: float, *, entry_closed: bool = False) -> list[Effect]:
         """Open with the latest offer; `turn` is in hand and ends with what comes of it."""
@@ -344,28 +323,30 @@ class RelayWorker:
             return self._give_up(turn, now)
         if self._evidence is not None and not entry_closed:
             return self._close(0, turn=turn, lost=None, distress=False, now=now)
-        generation, self._homeless_until = self._next_generation, None
+        generation = self._next_generation
         self._next_generation += 1
+        self._reopening.begun()
         against = 0 if self._own_evidence else self._latest.remote_generation
+        told = (
+            self._end(turn, "unavailable", f"we do not reach relay {url}") if self.meeting.is_out_of_reach(url) else []
+        )
+        turn = None if told else turn
         self.state = Opening(generation, url, now, turn, against)
         server_ip = self._latest.relay_ip if url == self._latest.relay_url else None
         return [
             Cancel(ReopenDue),
             Later(now + (OPEN_S if turn is None else TURN_S), OpenDue()),
             RELAYS.send(OpenRelayed(peer=self._peer, generation=generation, url=url, server_ip=server_ip)),
+            *told,
         ]
 
     def _give_up(self, turn: int | None, now: float) -> list[Effect]:
         again: Effect = Cancel(ReopenDue)
-        if self._latest is None:
-            reason = "no offer or answer from the remote yet"
-        elif self._controller and (self._latest.ours or self._latest.relay_url is not None):
-            reason = "not connected to our relay"
-            self._homeless_until = self._homeless_until or now + HOMELESS_S
-            if self._latest.relay_url is not None:
-                again = Later(max(self._homeless_until, now), ReopenDue())
-        else:
-            reason = "no relay in the remote's offer"
+        reason = self.meeting.lack()
+        if reason == NOT_HOME:
+            away_until = self._reopening.homeless(now)
+            if self._latest is not None and self._latest.relay_url is not None:
+                again = Later(away_until, ReopenDue())
         self.state = Closed(reason)
         return [Cancel(OpenDue), again, self._hindered(reason), *self._end(turn, "unavailable", reason)]
 
@@ -375,7 +356,7 @@ class RelayWorker:
             Cancel(OpenDue),
             Later(self._reopening.failed(state.since_at, now), ReopenDue()),
             self._hindered(reason),
-            *self._move_on(offer=False),  # whether the remote is there at all is not known
+            *self._naming.move_on(offer=False),  # whether the remote is there at all is not known
             *self._end(state.turn, "failed", reason),
         ]
 
@@ -388,7 +369,7 @@ class RelayWorker:
 
     def _lose(self, generation: int, reason: str) -> list[Effect]:
         lost = RelayLost(peer=self._peer, generation=generation, reason=reason)
-        return [self._named(), self._to.conn.send(lost)]
+        return [self._naming.tell(), self._to.conn.send(lost)]
 
     def _end(self, turn: int | None, outcome: Outcome, reason: str = "") -> list[Effect]:
         if turn is None:

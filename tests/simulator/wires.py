@@ -75,6 +75,7 @@ class Stream:
             waiting=out.came < out.sent,
             segments=out.sent + back.came,
             troubled=out.repeated + back.repeated,
+            acknowledged_len=out.came,
         )
 
     @property

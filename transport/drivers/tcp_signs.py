@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from transport.relay.signs import Signs
 
-# probes_out; unacked, last_ack_recv and total_retrans; segs_out and segs_in; rcv_ooopack
+# probes_out; unacked, last_ack_recv and total_retrans; bytes_acked; segs_out and segs_in; rcv_ooopack
 _PROBES: Final = struct.Struct("=3xB")
-_SEGMENTS: Final = struct.Struct("=24xI28xI40xI32xII")
+_SEGMENTS: Final = struct.Struct("=24xI28xI40xI16xQ8xII")
 _DISORDER: Final = struct.Struct("=224xI")
 
 
@@ -21,11 +21,12 @@ def tcp_signs(connection: Any) -> Signs | None:
     if len(told) < _DISORDER.size:
         return None
     (probes,) = _PROBES.unpack_from(told)
-    unacked, heard_ms, repeated, sent, received = _SEGMENTS.unpack_from(told)
+    unacked, heard_ms, repeated, acknowledged_len, sent, received = _SEGMENTS.unpack_from(told)
     (disordered,) = _DISORDER.unpack_from(told)
     return Signs(
         heard_s=heard_ms / 1000,
         waiting=unacked > 0 or probes > 0,
         segments=sent + received,
         troubled=repeated + disordered,
+        acknowledged_len=acknowledged_len,
     )

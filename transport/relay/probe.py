@@ -13,7 +13,8 @@ A link that loses packets falls silent too, while TCP repeats what was lost.  Wh
 tell the two apart:
 
     nothing came, not even an acknowledgement of what is out, for 1.5 s (idle 5 s, hinted at 0.6 s)    --> dead
-    the same, of a link that lost packets just before                                  for 7 s         --> dead
+    segments come, and none acknowledges what is out: it does not arrive, for 1.5 s (idle 5 s)         --> dead
+    either, of a link that lost packets just before                                    for 7 s         --> dead
     acknowledgements come, and no answer                        as above: a server that stands still   --> dead
     the same, of a link that loses packets                                             for 30 s        --> dead
 
@@ -22,6 +23,7 @@ tcp_repeats.py).  At 20 % loss each way an attempt comes to nothing with p = 0.3
 meanwhile is lost with p = 0.2: six attempts of both are one silence in 10^7.
 """
 
+from math import inf
 from typing import Final, Literal
 
 from transport.relay.signs import LossWatch, ReadSigns, Signs, no_signs
@@ -53,6 +55,8 @@ class LinkProbe:
         first = signs()
         self._signs = signs
         self._loss = LossWatch(first) if first is not None else None
+        self._acknowledged_len = first.acknowledged_len if first is not None else 0
+        self._arrived_at = now  # something of ours did, or nothing was out, or the other end spoke
         self._look_at: float | None = None
         self._heard_at = now
         self._sent_at: float | None = None  # first data sent since something was heard: the link is in use
@@ -85,7 +89,8 @@ class LinkProbe:
 
     def heard(self, now: float) -> None:
         """Call when anything arrives on the link."""
-        self._heard_at, self._sent_at, self._pinged_at, self._missed = now, None, None, 0
+        self._heard_at = self._arrived_at = now
+        self._sent_at, self._pinged_at, self._missed = None, None, 0
         self._hurried_at = self._check_at = None
         self.due_at = now + IDLE_SILENCE_S
         if self._look_at is not None:
@@ -138,10 +143,10 @@ class LinkProbe:
     def _judge(self, signs: Signs, loss: LossWatch, now: float) -> Verdict | None:
         if self._hurried_at is not None and signs.heard_s < now - self._hurried_at - TICK_S:
             self._hurried_at = None  # the other end is there
-        unheard_s, patience_s = self._unheard_s(signs, now), self._patience_s(loss)
-        if unheard_s + TICK_S >= patience_s:
+        left_s = self._left_s(signs, loss, now)
+        if left_s <= TICK_S:
             return "dead"
-        self._check_at = now + patience_s - unheard_s if unheard_s else None
+        self._check_at = now + left_s if left_s < inf else None
         if self._look_at is not None and now >= self._look_at:
             self._look_at = None
             if self._sent_at is None or now - self._sent_at < WELL_S:
@@ -151,27 +156,39 @@ class LinkProbe:
             verdict = self._ask(now)
         if self._missed == MAX_MISSED:
             # No ping is answered: the other end stands still, or we wait for what is repeated.
-            if now >= self._heard_at + LOSSY_SILENCE_S or not (unheard_s or loss.loses(signs)):
+            if now >= self._heard_at + LOSSY_SILENCE_S or not (self._unheard_s(signs, now) or loss.loses(signs)):
                 return "dead"
             verdict, again_at = None, now + IN_USE_ANSWER_S
             self._check_at = again_at if self._check_at is None else min(self._check_at, again_at)
         self._schedule()
         return verdict
 
+    def _left_s(self, signs: Signs, loss: LossWatch, now: float) -> float:
+        """Return after how long its silence, or what has become of what is out, will say that the link is dead."""
+        if not signs.waiting or signs.acknowledged_len > self._acknowledged_len:
+            self._acknowledged_len, self._arrived_at = signs.acknowledged_len, now
+        unheard_s, left_s = self._unheard_s(signs, now), inf
+        if unheard_s:
+            hurried = self._hurried_at is not None and not loss.lossy
+            left_s = (2 * self._hurried_answer_s() if hurried else self._patience_s(loss)) - unheard_s
+        if signs.waiting:
+            left_s = min(left_s, max(self._arrived_at, self._out_at(now)) + self._patience_s(loss) - now)
+        return left_s
+
     def _unheard_s(self, signs: Signs, now: float) -> float:
         """Return for how long something is out of which nothing was heard, not even that it arrived."""
         if not signs.waiting:
             return 0.0
-        out_at = self._hurried_at
-        if out_at is None:
-            out_at = min((at for at in (self._sent_at, self._pinged_at) if at is not None), default=now)
+        out_at = self._hurried_at if self._hurried_at is not None else self._out_at(now)
         return max(min(signs.heard_s, now - out_at), 0.0)
+
+    def _out_at(self, now: float) -> float:
+        """Return since when an answer may be expected."""
+        return min((at for at in (self._sent_at, self._pinged_at) if at is not None), default=now)
 
     def _patience_s(self, loss: LossWatch) -> float:
         if loss.lossy:
             return LOSSY_UNHEARD_S
-        if self._hurried_at is not None:
-            return 2 * self._hurried_answer_s()
         return max(IDLE_ANSWER_S if self._sent_at is None else UNHEARD_S, 4 * self._usual_s)
 
     # --- when ---

@@ -18,6 +18,7 @@ class Signs:
     waiting: bool  # something that was sent is not acknowledged
     segments: int  # both ways, since the link began
     troubled: int  # of them: sent again, or not in order
+    acknowledged_len: int  # bytes of ours that have arrived, since the link began
 
 
 ReadSigns = Callable[[], Signs | None]

@@ -270,6 +270,7 @@ def _set_homing(message: pb.HomingFields, fields: HomingFields) -> None:
     message.cause = fields.cause
     message.relayGeneration = fields.relay_generation
     message.relayUrls.extend(fields.relay_urls[:MAX_RELAY_URLS])
+    message.relayUnreached = fields.relay_unreached or ""
     if fields.heard_direct_ms is not None:
         message.heardDirectMs = fields.heard_direct_ms
     if fields.heard_relayed_ms is not None:
@@ -283,6 +284,7 @@ def _homing(message: pb.HomingFields) -> HomingFields:
         cause=message.cause,
         relay_generation=message.relayGeneration,
         relay_urls=tuple(url for url in message.relayUrls[:MAX_RELAY_URLS] if _url(url)),
+        relay_unreached=message.relayUnreached if _url(message.relayUnreached) else None,
         heard_direct_ms=message.heardDirectMs if message.HasField("heardDirectMs") else None,
         heard_relayed_ms=message.heardRelayedMs if message.HasField("heardRelayedMs") else None,
     )

@@ -28,6 +28,7 @@ class HomingFields(msgspec.Struct, frozen=True, kw_only=True):
     cause: int = 0  # id of the sender's mail that this left with, so that two machines' traces join
     relay_generation: int = 0  # the sender's relayed connection to us, or the one that it opens next; 0: not known
     relay_urls: tuple[str, ...] = ()  # relay servers where the sender is: its home, and where we meet if elsewhere
+    relay_unreached: str | None = None  # where the two would meet, and the sender cannot be; None: it can, or tries
     heard_direct_ms: int | None = None  # ms since an authenticated packet came on the direct path, at most; None: never
     heard_relayed_ms: int | None = None  # exact where the path is in doubt; while it is proven, later ones are not told
 

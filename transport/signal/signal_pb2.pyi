@@ -72,7 +72,7 @@ class RosenpassConfig(_message.Message):
     def __init__(self, rosenpassPubKey: _Optional[bytes] = ..., rosenpassServerAddr: _Optional[str] = ...) -> None: ...
 
 class HomingFields(_message.Message):
-    __slots__ = ("offerId", "acknowledges", "cause", "relayGeneration", "relayUrls", "heardDirectMs", "heardRelayedMs")
+    __slots__ = ("offerId", "acknowledges", "cause", "relayGeneration", "relayUrls", "heardDirectMs", "heardRelayedMs", "relayUnreached")
     OFFERID_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGES_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class HomingFields(_message.Message):
     RELAYURLS_FIELD_NUMBER: _ClassVar[int]
     HEARDDIRECTMS_FIELD_NUMBER: _ClassVar[int]
     HEARDRELAYEDMS_FIELD_NUMBER: _ClassVar[int]
+    RELAYUNREACHED_FIELD_NUMBER: _ClassVar[int]
     offerId: int
     acknowledges: int
     cause: int
@@ -87,4 +88,5 @@ class HomingFields(_message.Message):
     relayUrls: _containers.RepeatedScalarFieldContainer[str]
     heardDirectMs: int
     heardRelayedMs: int
-    def __init__(self, offerId: _Optional[int] = ..., acknowledges: _Optional[int] = ..., cause: _Optional[int] = ..., relayGeneration: _Optional[int] = ..., relayUrls: _Optional[_Iterable[str]] = ..., heardDirectMs: _Optional[int] = ..., heardRelayedMs: _Optional[int] = ...) -> None: ...
+    relayUnreached: str
+    def __init__(self, offerId: _Optional[int] = ..., acknowledges: _Optional[int] = ..., cause: _Optional[int] = ..., relayGeneration: _Optional[int] = ..., relayUrls: _Optional[_Iterable[str]] = ..., heardDirectMs: _Optional[int] = ..., heardRelayedMs: _Optional[int] = ..., relayUnreached: _Optional[str] = ...) -> None: ...

@@ -1,3 +1,5 @@
+import msgspec
+
 from actors.messages.peer import RelayTurn
 from actors.peer.meeting import Meeting
 from tests.actors.peer.names import BOB
@@ -47,7 +49,7 @@ def test_without_a_home_of_ours_the_pair_can_meet_at_theirs() -> None:
     assert meeting.url() is None
     assert meeting.move_on()
     assert meeting.url() == THEIRS
-    meeting.home_url = HOME  # it is back: what works stays
+    meeting.settle(HOME)  # it is back: what works stays
     assert meeting.url() == THEIRS
 
 
@@ -69,3 +71,30 @@ def test_where_the_pair_met_before_we_began_is_no_reason_to_move() -> None:
 def test_a_foreign_remote_without_a_relay_is_met_nowhere() -> None:
     assert controlling(turn(None, ours=False)).url() is None
     assert controlling(turn(None)).url() == HOME
+
+
+def unreached(url: str, *urls: str) -> RelayTurn:
+    return msgspec.structs.replace(turn(THEIRS, THEIRS, *urls), relay_unreached=url)
+
+
+def test_where_the_remote_says_it_cannot_be_the_pair_does_not_meet() -> None:  # S23
+    meeting = controlling(turn(), unreached(HOME))
+    assert meeting.url() == THEIRS
+    meeting.learn(unreached(HOME))
+    assert meeting.url() == THEIRS
+    meeting.learn(unreached(THEIRS, THIRD))
+    assert meeting.url() == THIRD
+    assert controlling(turn(HOME), msgspec.structs.replace(turn(HOME), relay_unreached=HOME)).url() == HOME
+    other = Meeting(controller=False, home_url=HOME)
+    other.learn(unreached(THEIRS))
+    assert other.url() == THEIRS  # the controller chooses
+
+
+def test_the_controller_goes_home_from_where_it_cannot_be() -> None:
+    meeting = controlling(turn(), home_url=None)
+    meeting.move_on()
+    meeting.unreached = THEIRS
+    meeting.settle(None)
+    assert meeting.url() == THEIRS
+    meeting.settle(HOME)
+    assert meeting.url() == HOME

@@ -402,7 +402,12 @@ def test_whatever_a_server_says_the_client_goes_on_or_closes_once(
 @pytest.mark.parametrize(("lost", "ends"), [(0, True), (20, False)])
 def test_a_health_check_may_be_late_on_a_link_that_loses_packets(lost: int, ends: bool) -> None:
     looks = count()
-    client = RelayClient(ALICE, Secret(b"token"), 100.0, lambda: Signs(0.0, False, 100 * (n := next(looks)), lost * n))
+
+    def signs() -> Signs:
+        number = next(looks)
+        return Signs(0.0, False, 100 * number, lost * number, 0)
+
+    client = RelayClient(ALICE, Secret(b"token"), 100.0, signs)
     client.receive_data(encode(AuthResponse(URL)), 100.0)
     for second in range(101, 136):
         client.send(BOB, [b"hello"], float(second))

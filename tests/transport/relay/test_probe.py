@@ -2,7 +2,7 @@
 
 import pytest
 
-from transport.relay.probe import LOSSY_SILENCE_S, LOSSY_UNHEARD_S, LinkProbe
+from transport.relay.probe import LOSSY_SILENCE_S, LOSSY_UNHEARD_S, TICK_S, LinkProbe
 from transport.relay.signs import Signs
 
 
@@ -120,17 +120,27 @@ class Wire:
 
     def __init__(self) -> None:
         self.now, self.heard_at, self.segments, self.troubled, self.waiting = 0.0, 0.0, 0, 0, True
+        self.acknowledged_len = 0
 
     def signs(self) -> Signs:
-        return Signs(self.now - self.heard_at, self.waiting, self.segments, self.troubled)
+        return Signs(self.now - self.heard_at, self.waiting, self.segments, self.troubled, self.acknowledged_len)
 
-    def run(self, probe: LinkProbe, until: float, *, acknowledges: bool = False) -> list[tuple[float, str]]:
-        """Call the probe when it is due, up to `until`, and return what it wanted."""
+    def run(
+        self, probe: LinkProbe, until: float, *, acknowledges: bool = False, repeats: bool = False
+    ) -> list[tuple[float, str]]:
+        """Call the probe when it is due, up to `until`, and return what it wanted.
+
+        `acknowledges`: the other end gets what is sent.  `repeats`: it is heard, and gets nothing.
+        """
         done: list[tuple[float, str]] = []
         while probe.due_at <= until:
             self.now = probe.due_at
-            if acknowledges:
+            if acknowledges or repeats:
                 self.heard_at = self.now - 0.1
+            if acknowledges:
+                self.acknowledged_len += 100
+            if repeats:
+                self.segments, self.troubled = self.segments + 4, self.troubled + 4
             if (verdict := probe.handle_timeout(self.now)) is not None:
                 done.append((self.now, verdict))
             if verdict == "dead":
@@ -144,6 +154,7 @@ class Wire:
             self.now += 0.1
             self.heard_at = self.now
             self.segments += 20
+            self.acknowledged_len += 1000
             self.troubled += round(20 * lost)
             probe.sent(self.now)
             if self.now >= probe.due_at:
@@ -179,6 +190,20 @@ def test_a_link_that_lost_packets_is_given_longer() -> None:
     *pings, (dead_at, verdict) = wire.run(probe, 60.0)
     assert {what for _, what in pings} == {"ping"}
     assert (round(dead_at - since, 3), verdict) == (LOSSY_UNHEARD_S, "dead")
+
+
+def test_a_link_that_carries_nothing_there_is_dead_though_the_other_end_is_heard() -> None:  # S23
+    wire, probe = used()
+    since = wire.now
+    told = wire.run(probe, since + 60.0, repeats=True)
+    assert since + 1.5 - TICK_S <= death(told) <= since + 2.5
+    wire, probe = used()
+    since = wire.now
+    probe.hurry(since + 0.5)
+    assert since + 1.5 - TICK_S <= death(wire.run(probe, since + 60.0, repeats=True)) <= since + 2.5
+    wire, probe = used(lost=0.2)
+    since = wire.now
+    assert since + LOSSY_UNHEARD_S - TICK_S <= death(wire.run(probe, 60.0, repeats=True)) <= since + LOSSY_UNHEARD_S + 1
 
 
 def test_a_few_lost_packets_make_no_link_lossy() -> None:
@@ -250,7 +275,7 @@ def test_an_idle_link_is_dead_when_its_ping_is_not_even_acknowledged() -> None:
 
 
 def test_a_transport_that_shows_nothing_any_more_is_judged_by_its_pings() -> None:
-    shown = [Signs(0.0, False, 0, 0)]
+    shown = [Signs(0.0, False, 0, 0, 0)]
     probe = LinkProbe(0.0, lambda: shown.pop() if shown else None)
     probe.sent(10.0)
     assert run(probe, 60.0) == [(11.0, "ping"), (12.0, "ping"), (13.0, "dead")]

@@ -99,6 +99,7 @@ homing_fields = st.builds(
     cause=uint64s,
     relay_generation=uint64s,
     relay_urls=st.lists(texts, max_size=MAX_RELAY_URLS).map(tuple),
+    relay_unreached=st.none() | texts,
     heard_direct_ms=st.none() | uint64s,
     heard_relayed_ms=st.none() | uint64s,
 )
