@@ -298,8 +298,8 @@ def test_a_peer_that_does_not_come_fails_the_opening() -> None:
     hub.tell(OpenOnLink(peer=BOB, generation=5, link=1, wait_s=4.0))
     assert hub.passes(4.0) == [
         RelayedFailed(
-                peer=BOB, generation=5, reason="the remote did not come to this relay server within 4 s", reached=True
-            )
+            peer=BOB, generation=5, reason="the remote did not come to this relay server within 4 s", reached=True
+        )
     ]
     assert hub.tell(CloseOnLink(peer=BOB, generation=5, link=1)) == [RelayedCloseDone(peer=BOB, generation=5)]
 

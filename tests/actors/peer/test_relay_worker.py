@@ -1,8 +1,6 @@
 from itertools import pairwise
 from random import Random
 
-import msgspec
-
 from actors.addresses import PACKET, RELAYS
 from actors.messages.node import CloseRelayed, HomeRelayChanged, OpenRelayed
 from actors.messages.packet import RelayedClosed, RelayedCloseDone, RelayedFailed, RelayedOpened
@@ -573,55 +571,3 @@ def test_a_remote_that_wakes_up_is_offered_our_home() -> None:
     bench.tags()
     bench.tell(RemoteIdle(peer=BOB))
     assert [mail.url for mail in bench.mail(TO.offer_listener) if isinstance(mail, LocalRelayChanged)] == [None]
-
-
-# --- a server that one of the two does not reach ---
-
-
-def told_unreached(bench: Bench) -> list[str | None]:
-    return [mail.unreached for mail in bench.mail(TO.offer_listener) if isinstance(mail, LocalRelayChanged)]
-
-
-def test_offers_say_where_we_cannot_be_until_we_are_there_again() -> None:  # recovery R14, S23
-    bench = open_worker()
-    bench.tell(gone(FIRST))
-    assert told_unreached(bench) == [THEIRS]
-    bench.tell(failed(FIRST + 1))
-    bench.advance(5)
-    assert told_unreached(bench) == []  # it is no news
-    bench.tell(opened(FIRST + 2))
-    assert told_unreached(bench) == [None]
-
-
-def test_where_we_are_and_the_remote_does_not_come_is_reached() -> None:
-    bench = worker()
-    bench.tell(turn(1))
-    told_unreached(bench)
-    bench.tell(msgspec.structs.replace(failed(FIRST), reached=True))
-    assert told_unreached(bench) == []
-    bench = open_worker()
-    bench.tell(msgspec.structs.replace(gone(FIRST), cause="peer_gone"))
-    assert told_unreached(bench) == [None]
-
-
-def test_the_controller_leaves_where_the_remote_cannot_be_at_once() -> None:
-    bench = open_worker(controller=True)
-    bench.tell(msgspec.structs.replace(turn(2), ours=True, relay_unreached=HOME))
-    assert requests(bench) == [("CloseRelayed", FIRST)]
-    assert SendOffer(peer=BOB, reason=f"we meet at relay {THEIRS}") in bench.mail(TO.offer_listener)
-    bench.tell(closed(FIRST))
-    assert bench.mail(RELAYS) == [OpenRelayed(peer=BOB, generation=FIRST + 1, url=THEIRS)]
-
-
-def test_an_offer_of_a_server_that_we_do_not_reach_keeps_no_better_one_waiting() -> None:
-    bench = open_worker()
-    bench.tell(gone(FIRST), turn(2))
-    assert outcomes(bench) == [(2, "unavailable")]
-    assert requests(bench) == [("OpenRelayed", FIRST + 1)]  # it is tried all the same
-    bench.tell(failed(FIRST + 1), turn(3))
-    assert outcomes(bench) == [(3, "unavailable")]
-    assert requests(bench) == [("OpenRelayed", FIRST + 2)]
-    bench.tell(turn(4, OTHER), closed(FIRST + 2))
-    assert requests(bench) == [("CloseRelayed", FIRST + 2), ("OpenRelayed", FIRST + 3)]
-    bench.tell(opened(FIRST + 3))
-    assert outcomes(bench) == [(4, "opened")]
