@@ -3,7 +3,7 @@
     Closed  --RelayTurn, ReopenDue, HomeRelayChanged--> Opening
     Opening --RelayedOpened--> Open           --RelayedFailed--> Closed, with ReopenDue
             --another server, OpenDue--> Closing
-    Open    --evidence--> Closing             --RelayedClosed--> Opening
+    Open    --evidence--> Closing             --RelayedClosed, RelayedCloseDone--> Opening
     Closing --RelayedCloseDone, OpenDue--> Opening, or Closed where there is nothing to open
 
 An offer that meets an open connection reuses it (recovery R2), unless there is evidence: the watcher's RelayEvidence,
@@ -112,9 +112,7 @@ class RelayWorker:
             case RelayedClosed():
                 return self._on_closed(message, now)
             case RelayedCloseDone():
-                if isinstance(self.state, Closing) and self.state.generation == message.generation:
-                    return self._on_close_done(self.state, now)
-                return []  # of an older close: its limit was over before it was acknowledged
+                return self._on_acknowledged(message, now)
             case ProcessRestarted():
                 return self._on_packet_restarted(now) if message.process == PACKET else []
             case OpenDue():
@@ -279,6 +277,15 @@ class RelayWorker:
             return []  # it is being closed, or has been replaced
         told = self._naming.unreached(None if failed.reached else state.url)
         return [*told, *self._fail(state, failed.reason, now)]
+
+    def _on_acknowledged(self, done: RelayedCloseDone, now: float) -> list[Effect]:
+        state = self.state
+        if isinstance(state, Closed | Opening) or state.generation != done.generation:
+            return []  # of an older close: its limit was over before it was acknowledged
+        if isinstance(state, Closing):
+            return self._on_close_done(state, now)
+        self._renew()  # we took it over while the worker before us closed it
+        return [*self._lose(state.generation, "the worker before this one closed it"), *self._open(None, now)]
 
     def _on_close_done(self, state: Closing, now: float) -> list[Effect]:
         effects: list[Effect] = [Cancel(OpenDue)]

@@ -191,7 +191,7 @@ class RelayClient:
     def open(self, peer: PeerId, wait_s: float, now: float) -> None:
         """Ask for a peer, or ask anew.  Ends with PeerOnline or PeerAbsent, unless the link ends before."""
         if not isinstance(self.state, Closed):
-            self._subscribe(peer, Waiting(now + wait_s, now + SUBSCRIBE_REPEAT_S, wait_s))
+            self._subscribe(peer, Waiting(now + wait_s, now + SUBSCRIBE_REPEAT_S, wait_s), now)
 
     def close_peer(self, peer: PeerId) -> None:
         """Lose interest in a peer."""
@@ -256,7 +256,7 @@ class RelayClient:
         for peer, payload in early:
             self._on_packet(peer, payload)
         for peer, state in tuple(self._peers.items()):
-            self._subscribe(peer, state)
+            self._subscribe(peer, state, now)
 
     def _on_frame(self, frame: FromServer, now: float) -> None:
         match frame:
@@ -284,11 +284,11 @@ class RelayClient:
     def _on_offline(self, peer: PeerId, now: float) -> None:
         match self._peers.get(peer):
             case Waiting(until, _, wait_s):
-                self._subscribe(peer, Waiting(until, now + SUBSCRIBE_REPEAT_S, wait_s))
+                self._subscribe(peer, Waiting(until, now + SUBSCRIBE_REPEAT_S, wait_s), now)
             case Online():
-                self._subscribe(peer, Doubtful(now + GONE_AFTER_S))
+                self._subscribe(peer, Doubtful(now + GONE_AFTER_S), now)
             case Doubtful() as doubtful:
-                self._subscribe(peer, doubtful)
+                self._subscribe(peer, doubtful, now)
 
     # --- what is due ---
 
@@ -322,7 +322,7 @@ class RelayClient:
                         PeerAbsent(peer, f"the remote did not come to this relay server within {wait_s:g} s")
                     )
                 case Waiting(until, repeat_at, wait_s) if now >= repeat_at:
-                    self._subscribe(peer, Waiting(until, now + SUBSCRIBE_REPEAT_S, wait_s))
+                    self._subscribe(peer, Waiting(until, now + SUBSCRIBE_REPEAT_S, wait_s), now)
                 case Doubtful(until) if now >= until:
                     self.close_peer(peer)
                     self._events.append(PeerGone(peer, "the remote left this relay server"))
@@ -331,11 +331,12 @@ class RelayClient:
 
     # --- helpers ---
 
-    def _subscribe(self, peer: PeerId, state: Waiting | Online | Doubtful) -> None:
+    def _subscribe(self, peer: PeerId, state: Waiting | Online | Doubtful, now: float) -> None:
         self._peers[peer] = state
         self._remind(state)
         if isinstance(self.state, Open):
             self._outbox.append(encode(SubscribePeerState((peer,))))
+            self._probe.sent(now)  # whoever waits for the peer must not wait for a link that is dead
 
     def _remind(self, state: Waiting | Online | Doubtful) -> None:
         match state:

@@ -571,3 +571,15 @@ def test_a_remote_that_wakes_up_is_offered_our_home() -> None:
     bench.tags()
     bench.tell(RemoteIdle(peer=BOB))
     assert [mail.url for mail in bench.mail(TO.offer_listener) if isinstance(mail, LocalRelayChanged)] == [None]
+
+
+def test_what_the_worker_before_closed_is_opened_anew() -> None:
+    taken_over = RelayWorker(
+        BOB, TO, controller=False, first_generation=FIRST, home_url=HOME, rng=Random(1), resumed=(7, THEIRS)
+    )
+    bench = Bench(taken_over)
+    bench.tell(closed(6))
+    assert isinstance(bench.state, Open)
+    bench.tell(closed(7))
+    assert requests(bench) == [("OpenRelayed", FIRST)]
+    assert RelayLost(peer=BOB, generation=7, reason="the worker before this one closed it") in bench.mail(TO.conn)

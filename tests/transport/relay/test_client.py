@@ -228,7 +228,7 @@ def test_a_peer_that_does_not_come_back_is_gone() -> None:
     end = online(End())
     end.hears(PeersWentOffline((BOB,)))
     end.passes(GONE_AFTER_S)
-    assert end.events() == [PeerGone(BOB, "the remote left this relay server")]
+    assert end.events() == [PingWanted(), PeerGone(BOB, "the remote left this relay server")]
     assert end.sent() == [SubscribePeerState((BOB,)), UnsubscribePeerState((BOB,))]
 
 
