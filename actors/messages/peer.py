@@ -348,6 +348,7 @@ OfferListenerInbox = (
     | LocalRelayChanged
     | HomeRelayChanged
     | PathsHeard
+    | node.OutsideEvent
     | HoldDue
 )
 RelayWorkerInbox = (

@@ -377,19 +377,18 @@ class Peers:
 
     def _tell_all(self, events: list[OutsideEvent], now: float) -> list[Effect]:
         """Tell of these, and go on with those that not all peers have been told of yet (recovery R12)."""
-        effects: list[Effect] = []
+        effects = [effect for event in events for effect in doubt_links(event)]
         for event in events:
-            effects += doubt_links(event)
             self._events.tell(event, self._started(), now)
         for peer, event in self._events.next_turn(now):
             effects += self._tell_event(peer, event)
-        if (at := self._events.next_at()) is not None:
-            effects.append(Later(at, TellEventsDue()))
-        return effects
+        at = self._events.next_at()
+        return effects if at is None else [*effects, Later(at, TellEventsDue())]
 
     def _tell_event(self, peer: PublicKey, event: OutsideEvent) -> list[Effect]:
         to = peer_addresses(peer, self._controls)
-        return [to.wg_watcher.send(event), to.guard.send(event)]
+        told: list[Effect] = [to.wg_watcher.send(event), to.guard.send(event)]
+        return [*told, to.offer_listener.send(event)] if event.kind == "signal_connected" else told
 
     def _tell_watchers(self, peer: PublicKey, restarted: ProcessRestarted) -> list[Effect]:
         """Have the session rotated before the path is lost (recovery R6)."""

@@ -3,7 +3,7 @@
     Listening --SendOffer, while our home relay is down, or many peers have just lost it--> Holding
         |  ^---HoldDue: it goes out-----------------------------------------------------------/ ^
         |  ^---HomeRelayChanged(url), the one that we named last: the guard asks anew---------/ |
-        \\------HomeRelayChanged(url), another-------------------------------------------------/
+        \\------HomeRelayChanged(url), another; OutsideEvent, and the last one was not answered-/
 
     offer, answer --> relay: one in hand, one waiting (the latest) --RelayTurnDone--> the next
                  \\--> ICE:   the same, with the candidates after it --IceTurnDone---> the next
@@ -22,6 +22,7 @@ from typing import ClassVar, Generic, Literal, TypeVar, assert_never
 
 from actors.addresses import SIGNAL, PeerAddresses
 from actors.effects import Cancel, Effect, Later
+from actors.messages.node import OutsideEvent
 from actors.messages.peer import (
     HoldDue,
     HomeRelayChanged,
@@ -52,7 +53,7 @@ from transport.signal.messages import (
 )
 
 HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
-RENAMED_S = 0.02  # from another home relay to the offer that names it: the guard may ask for one as well
+RENAMED_S = 0.02  # from what makes an offer of ours stale or lost to the next: the guard may ask for one as well
 TOGETHER_S = 1.0  # after our home relay went: peers that offer do so all for that reason
 MAX_NONCES = 512  # remembered, of sealed messages
 MAX_BEHIND = 32  # candidates kept, the newest, behind the turn that waits
@@ -173,6 +174,8 @@ class OfferListener:
                 return []
             case HomeRelayChanged():
                 return self._on_home_changed(message, now)
+            case OutsideEvent():
+                return self._on_signal_connected(message, now)
             case _:
                 assert_never(message)
 
@@ -297,6 +300,13 @@ class OfferListener:
             return [Cancel(HoldDue)]
         self.state = Holding("our home relay is another")
         return [Later(now + RENAMED_S + self._rng.uniform(0.0, home.spread_s), HoldDue())]
+
+    def _on_signal_connected(self, event: OutsideEvent, now: float) -> list[Effect]:
+        """Who has not answered may not have got what went into the link before: it is sent anew (recovery R14)."""
+        if not self._unanswered or isinstance(self.state, Holding):
+            return []
+        self.state = Holding("the signal link is another")
+        return [Later(now + RENAMED_S + self._rng.uniform(0.0, event.spread_s), HoldDue())]
 
     def _offer(self, now: float) -> list[Effect]:
         self._unanswered += 1

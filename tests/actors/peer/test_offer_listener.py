@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.addresses import SIGNAL
-from actors.messages.node import HomeRelayChanged
+from actors.messages.node import HomeRelayChanged, OutsideEvent
 from actors.messages.peer import (
     IceTurn,
     IceTurnDone,
@@ -304,6 +304,17 @@ def test_many_peers_that_hear_of_another_home_relay_share_the_time() -> None:
         times.append(bench.now - 1000.0)
     assert min(times) < 0.4
     assert 1.6 < max(times) <= 2.2
+
+
+def test_an_offer_that_was_not_answered_is_sent_anew_when_the_signal_link_is_back() -> None:  # recovery R14
+    back = OutsideEvent(kind="signal_connected", detail="")
+    bench = listening()
+    bench.tell(back, SEND, back, SEND)  # what the guard asks for at the same time is the same offer
+    bench.advance(1)
+    assert len(posts(bench)) == 2
+    bench.tell(AnswerReceived(peer=BOB, description=description(), nonce=b"n" * 24), back)
+    bench.advance(1)
+    assert posts(bench) == []
 
 
 def test_many_peers_that_lose_the_relay_at_once_share_the_time() -> None:
