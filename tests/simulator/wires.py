@@ -76,6 +76,7 @@ class Stream:
             segments=out.sent + back.came,
             troubled=out.repeated + back.repeated,
             acknowledged_len=out.came,
+            in_flight=out.came < out.sent,
         )
 
     @property

@@ -29,4 +29,5 @@ def tcp_signs(connection: Any) -> Signs | None:
         segments=sent + received,
         troubled=repeated + disordered,
         acknowledged_len=acknowledged_len,
+        in_flight=unacked > 0,
     )

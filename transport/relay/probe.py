@@ -165,13 +165,13 @@ class LinkProbe:
 
     def _left_s(self, signs: Signs, loss: LossWatch, now: float) -> float:
         """Return after how long its silence, or what has become of what is out, will say that the link is dead."""
-        if not signs.waiting or signs.acknowledged_len > self._acknowledged_len:
+        if not signs.in_flight or signs.acknowledged_len > self._acknowledged_len:
             self._acknowledged_len, self._arrived_at = signs.acknowledged_len, now
         unheard_s, left_s = self._unheard_s(signs, now), inf
         if unheard_s:
             hurried = self._hurried_at is not None and not loss.lossy
             left_s = (2 * self._hurried_answer_s() if hurried else self._patience_s(loss)) - unheard_s
-        if signs.waiting:
+        if signs.in_flight:
             left_s = min(left_s, max(self._arrived_at, self._out_at(now)) + self._patience_s(loss) - now)
         return left_s
 

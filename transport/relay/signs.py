@@ -19,6 +19,7 @@ class Signs:
     segments: int  # both ways, since the link began
     troubled: int  # of them: sent again, or not in order
     acknowledged_len: int  # bytes of ours that have arrived, since the link began
+    in_flight: bool  # some are on their way; not those that wait for an other end that takes no more
 
 
 ReadSigns = Callable[[], Signs | None]

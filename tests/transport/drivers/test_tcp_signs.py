@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -63,6 +64,29 @@ def test_a_connection_whose_packets_vanish_waits_repeats_and_hears_nothing(
     far.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
     back = until(near, lambda signs: not signs.waiting)
     assert back.heard_s < signs.heard_s
+
+
+def test_the_way_there_is_cut_and_the_other_end_is_heard(pair: tuple[socket.socket, socket.socket]) -> None:  # S23
+    near, far = pair
+    near.sendall(b"hello")
+    arrived = until(near, lambda signs: not signs.waiting).acknowledged_len
+    lose_all(far)
+    near.sendall(b"hello")
+    silent = until(near, lambda signs: signs.troubled >= 2)
+    far.sendall(b"hello")
+    heard = until(near, lambda signs: signs.heard_s < silent.heard_s)
+    assert heard.in_flight
+    assert heard.acknowledged_len == arrived
+
+
+def test_an_other_end_that_takes_no_more_leaves_nothing_in_flight(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _far = pair
+    near.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            near.send(bytes(65536))
+    full = until(near, lambda signs: signs.waiting and not signs.in_flight)
+    assert full.acknowledged_len > 0
 
 
 def test_an_answer_is_heard(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -405,7 +405,7 @@ def test_a_health_check_may_be_late_on_a_link_that_loses_packets(lost: int, ends
 
     def signs() -> Signs:
         number = next(looks)
-        return Signs(0.0, False, 100 * number, lost * number, 0)
+        return Signs(0.0, False, 100 * number, lost * number, 0, False)
 
     client = RelayClient(ALICE, Secret(b"token"), 100.0, signs)
     client.receive_data(encode(AuthResponse(URL)), 100.0)

@@ -120,10 +120,12 @@ class Wire:
 
     def __init__(self) -> None:
         self.now, self.heard_at, self.segments, self.troubled, self.waiting = 0.0, 0.0, 0, 0, True
-        self.acknowledged_len = 0
+        self.acknowledged_len, self.in_flight = 0, True
 
     def signs(self) -> Signs:
-        return Signs(self.now - self.heard_at, self.waiting, self.segments, self.troubled, self.acknowledged_len)
+        return Signs(
+            self.now - self.heard_at, self.waiting, self.segments, self.troubled, self.acknowledged_len, self.in_flight
+        )
 
     def run(
         self, probe: LinkProbe, until: float, *, acknowledges: bool = False, repeats: bool = False
@@ -206,6 +208,14 @@ def test_a_link_that_carries_nothing_there_is_dead_though_the_other_end_is_heard
     assert since + LOSSY_UNHEARD_S - TICK_S <= death(wire.run(probe, 60.0, repeats=True)) <= since + LOSSY_UNHEARD_S + 1
 
 
+def test_a_server_that_takes_no_more_for_a_while_is_there() -> None:
+    wire, probe = used()
+    wire.in_flight = False  # its window is closed
+    since = wire.now
+    told = wire.run(probe, since + LOSSY_SILENCE_S - 1.0, repeats=True)
+    assert [what for _, what in told] == ["ping", "ping"]
+
+
 def test_a_few_lost_packets_make_no_link_lossy() -> None:
     wire, probe = used()
     wire.troubled += 2
@@ -275,7 +285,7 @@ def test_an_idle_link_is_dead_when_its_ping_is_not_even_acknowledged() -> None:
 
 
 def test_a_transport_that_shows_nothing_any_more_is_judged_by_its_pings() -> None:
-    shown = [Signs(0.0, False, 0, 0, 0)]
+    shown = [Signs(0.0, False, 0, 0, 0, False)]
     probe = LinkProbe(0.0, lambda: shown.pop() if shown else None)
     probe.sent(10.0)
     assert run(probe, 60.0) == [(11.0, "ping"), (12.0, "ping"), (13.0, "dead")]
