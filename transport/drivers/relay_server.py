@@ -280,8 +280,10 @@ class _Socket(WSListener):
         """Let the core go on."""
         self._full = False
         if self._room is not None:
-            self._room.emptied()
+            has_room = self._room.emptied()
             self._server.set_room(self._connection, self._room.room_len)
+            if not has_room:
+                return
         self._server.set_writable(self._connection, True, self._now())
         self._service.work_off()
 

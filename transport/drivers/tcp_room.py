@@ -17,6 +17,7 @@ class TcpRoom:
     def __init__(self, transport: asyncio.WriteTransport, connection: Any) -> None:
         self._transport, self._connection = transport, connection
         self._room = SendRoom()
+        self._full = False
         self._apply()
 
     @property
@@ -26,14 +27,17 @@ class TcpRoom:
 
     def filled(self) -> None:
         """Take note that the transport takes no more."""
+        self._full = True
         if (acknowledged_len := self._acknowledged_len()) is not None:
             self._room.filled(acknowledged_len, time.monotonic())
 
-    def emptied(self) -> None:
-        """Take note that the transport takes more."""
+    def emptied(self) -> bool:
+        """Take note that the transport takes more; False: not by the narrower bounds, so it has paused us again."""
+        self._full = False
         acknowledged_len = self._acknowledged_len()
         if acknowledged_len is not None and self._room.emptied(acknowledged_len, time.monotonic()):
-            self._apply()
+            self._apply()  # the transport may call its protocol, and that `filled`, from in here
+        return not self._full
 
     def _apply(self) -> None:
         """Two thirds may wait in the kernel, the rest in the transport."""

@@ -143,9 +143,8 @@ class Link(WSListener):
 
     def resume_writing(self) -> None:
         """Pass on that the transport has room."""
-        if self._room is not None:
-            self._room.emptied()
-        if self._owner is not None:
+        has_room = self._room is None or self._room.emptied()
+        if self._owner is not None and has_room:
             self._owner.writable(True)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
