@@ -149,7 +149,8 @@ class RelayWorker:
         if (url := self.meeting.url()) not in (None, state.url):
             return self._close(state.generation, turn=turn.turn, lost=None, distress=False, now=now)
         if url is None or self.meeting.is_out_of_reach(url):  # the next offer may name a place, or a better one
-            self.state, why = replace(state, turn=None), f"we do not reach relay {url}" if url else self.meeting.lack()
+            self.state = replace(state, turn=None)
+            why = f"we do not reach relay {url}" if url else self.meeting.lack()
             return [*self._end(turn.turn, "unavailable", why), Later(state.since_at + OPEN_S, OpenDue())]
         self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
         return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
@@ -178,9 +179,7 @@ class RelayWorker:
                 close = self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)
                 return [*moved, *close]
             case Open() | Closing():
-                return (
-                    moved  # it works where it is until an offer names the new one; what is closing opens there anyway
-                )
+                return moved  # it works where it is until an offer names another; what is closing opens there anyway
             case _:
                 assert_never(state)
 
@@ -334,10 +333,9 @@ class RelayWorker:
         self._next_generation += 1
         self._reopening.begun()
         against = 0 if self._own_evidence else self._latest.remote_generation
-        told = (
-            self._end(turn, "unavailable", f"we do not reach relay {url}") if self.meeting.is_out_of_reach(url) else []
-        )
-        turn = None if told else turn
+        told: list[Effect] = []
+        if self.meeting.is_out_of_reach(url):  # the next offer may name a better one
+            turn, told = None, self._end(turn, "unavailable", f"we do not reach relay {url}")
         self.state = Opening(generation, url, now, turn, against)
         server_ip = self._latest.relay_ip if url == self._latest.relay_url else None
         return [
