@@ -144,7 +144,7 @@ class Signal:
         retry = f"; next try in {message.retry_s:.0f} s" if message.retry_s >= 1 else ""
         reason = f"{message.reason}{tried}{retry}"
         status = SignalStatus(url=self._url, connected=False, reason=reason, since_at=self.state.since_at)
-        double = [RELAYS.send(KeyUsedElsewhere())] if message.replaced else []
+        double = [RELAYS.send(KeyUsedElsewhere())] if message.displaced else []
         return [STATUS.send(status), *double]
 
     def _grant_searches(self, now: float) -> list[Effect]:

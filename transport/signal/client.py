@@ -133,7 +133,7 @@ class SignalClient:
             self._told = ended.reason
             self._log.log(level, "signal link down", reason=ended.reason, retry_s=round(retry_s, 2))
             self._report(
-                SignalDisconnected(url=self._url, reason=ended.reason, retry_s=retry_s, replaced=ended.displaced)
+                SignalDisconnected(url=self._url, reason=ended.reason, retry_s=retry_s, displaced=ended.displaced)
             )
             await asyncio.sleep(retry_s)
 

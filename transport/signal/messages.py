@@ -109,7 +109,7 @@ class SignalDisconnected(msgspec.Struct, frozen=True, kw_only=True, tag="signal_
     url: str
     reason: str
     retry_s: float  # until the next attempt
-    replaced: bool = False  # by another client that registered with our key
+    displaced: bool = False  # by another client that registered with our key
 
 
 class SignalPostFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signal_post_failed"):

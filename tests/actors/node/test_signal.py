@@ -138,8 +138,8 @@ def test_a_link_that_goes_down_is_told_with_its_reason() -> None:
 
 
 def test_relays_hear_that_another_agent_has_our_key() -> None:
-    machine, replaced = signal(UP), msgspec.structs.replace(DOWN, replaced=True)
-    assert RELAYS.send(KeyUsedElsewhere()) in machine.handle(replaced, 5.0)
+    machine, displaced = signal(UP), msgspec.structs.replace(DOWN, displaced=True)
+    assert RELAYS.send(KeyUsedElsewhere()) in machine.handle(displaced, 5.0)
     assert RELAYS.send(KeyUsedElsewhere()) not in machine.handle(DOWN, 6.0)
 
 
