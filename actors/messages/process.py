@@ -193,12 +193,14 @@ class RebindWanted(msgspec.Struct, frozen=True, kw_only=True, tag="rebind_wanted
     """STATUS to AGENT: nobody is proven, so perhaps nothing comes through for our UDP port (recovery R11)."""
 
     reason: str
+    elsewhere: bool = True  # on a port that the kernel picks; False: on the configured one
 
 
 class RebindSockets(msgspec.Struct, frozen=True, kw_only=True, tag="rebind_sockets"):
     """Open UDP sockets on another port, or on the configured one again, and hand them to the packet process."""
 
     reason: str
+    elsewhere: bool = True
 
 
 class AgentDue(msgspec.Struct, frozen=True, kw_only=True, tag="agent_due"):

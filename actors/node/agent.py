@@ -145,8 +145,8 @@ class Agent:
             case PeersConfigured():
                 self._peers = message
                 return [PEERS.send(message)] if isinstance(self._children[CONTROL_0].state, Up) else []
-            case RebindWanted(reason=reason):
-                return self._on_rebind_wanted(reason)
+            case RebindWanted():
+                return self._on_rebind_wanted(message)
             case ShutdownWanted(reason=reason):
                 return self._on_shutdown_wanted(reason, now)
             case AgentDue():
@@ -266,12 +266,12 @@ class Agent:
         self._last_incarnation = max(self._last_incarnation + 1, int(now * 1000))
         return self._last_incarnation
 
-    def _on_rebind_wanted(self, reason: str) -> list[Effect]:
+    def _on_rebind_wanted(self, wanted: RebindWanted) -> list[Effect]:
         """Have the packet process given other sockets, while it is there to take them."""
         if not isinstance(self.state, Running) or not isinstance(self._children[PACKET].state, Up):
             return []  # it is asked again
         self._rebinds += 1
-        return [HOST.send(RebindSockets(reason=reason))]
+        return [HOST.send(RebindSockets(reason=wanted.reason, elsewhere=wanted.elsewhere))]
 
     # --- drain ---
 

@@ -1,10 +1,13 @@
 """When our UDP sockets are to be bound anew: the last rung of recovery, which touches the whole node (recovery R11).
 
     quiet --a peer that has spoken is not proven, nobody is, and there is network--> waiting --its time--> rebound
-      ^---a peer is proven; nobody is missed; the signal server is away---------------/  ^---twice the wait--/
+      ^---a peer is proven; nobody is missed; the signal server is away---------------/  ^------------------/
 
 It cures what lies between us and everybody else and belongs to our port: an entry of a NAT or a firewall that leads
 nowhere, a port that somebody has closed.  Links to servers have ports of their own and stay.
+
+Each time it is another port, or the configured one again.  Most likely the peers are just switched off, and may look
+for us at the configured one: so it is left after ever longer waits, and any other after the first one.
 """
 
 from actors.messages.status import PeerStatus
@@ -21,7 +24,9 @@ class RebindLadder:
         self._proven: set[PublicKey] = set()
         self._missed: set[PublicKey] = set()
         self._since: float | None = None  # when waiting began; None: there is nothing to wait for
-        self._wait_s = FIRST_S
+        self._wait_s = FIRST_S  # at the configured port
+        self.elsewhere = False
+        """Whether the port should be another than the configured one."""
 
     def learn(self, status: PeerStatus) -> None:
         """Take note of how a peer stands."""
@@ -44,7 +49,9 @@ class RebindLadder:
             return False
         if self._since is None:
             self._since = now
-        if now < self._since + self._wait_s:
+        if now < self._since + (FIRST_S if self.elsewhere else self._wait_s):
             return False
-        self._since, self._wait_s = now, min(2 * self._wait_s, LONGEST_S)
+        self._since, self.elsewhere = now, not self.elsewhere
+        if self.elsewhere:
+            self._wait_s = min(2 * self._wait_s, LONGEST_S)
         return True

@@ -38,9 +38,11 @@ class UdpSockets:
         self._to_packet = ours
         return theirs
 
-    def rebind(self) -> bool:
-        """Open others, on another port, or on the configured one if that is not in use; hand them over."""
-        wanted = self._configured_port if self.port != self._configured_port else 0
+    def rebind(self, *, elsewhere: bool) -> bool:
+        """Open others, on another port or on the configured one, and hand them over; False: they stay as they are."""
+        wanted = 0 if elsewhere else self._configured_port
+        if wanted == self.port:
+            return False
         try:
             sockets = open_udp(wanted)
         except PortUnavailable as error:

@@ -238,7 +238,7 @@ class Supervisor:
                 self._announce(message)
             case RebindSockets():
                 before = self._held.udp.port
-                if self._held.udp.rebind():
+                if self._held.udp.rebind(elsewhere=message.elsewhere):
                     logger.warning("UDP port {} in place of {}: {}", self._held.udp.port, before, message.reason)
             case AgentStopped():
                 self._exit_code = 0

@@ -82,8 +82,8 @@ def test_other_sockets_are_opened_for_a_packet_process_that_can_take_them() -> N
     story.tell(RebindWanted(reason="nobody is proven"))
     assert (story.caught(RebindSockets), story.agent.status(story.now).rebinds) == ([], 0)
     story.up()
-    story.tell(RebindWanted(reason="nobody is proven"))
-    assert story.caught(RebindSockets) == [RebindSockets(reason="nobody is proven")]
+    story.tell(RebindWanted(reason="nobody is proven", elsewhere=False))
+    assert story.caught(RebindSockets) == [RebindSockets(reason="nobody is proven", elsewhere=False)]
     assert story.agent.status(story.now).rebinds == 1
 
 

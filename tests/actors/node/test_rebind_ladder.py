@@ -17,11 +17,12 @@ def climbs(ladder: RebindLadder, until: int, since: int = 0, *, network: bool = 
     return [now for now in range(since, until) if ladder.climb(float(now), network=network)]
 
 
-def test_while_nobody_is_proven_it_is_climbed_with_ever_longer_waits() -> None:
+def test_while_nobody_is_proven_the_configured_port_is_left_after_ever_longer_waits_and_for_a_short_one() -> None:
     ladder = RebindLadder()
     told(ladder, BOB, "connecting")
     first = int(FIRST_S)
-    assert climbs(ladder, 40 * first) == [first, 3 * first, 7 * first, 15 * first, 27 * first, 39 * first]
+    climbed = [now // first for now in climbs(ladder, 50 * first)]
+    assert climbed == [1, 2, 4, 5, 9, 10, 18, 19, 31, 32, 44, 45]
     assert 12 * first == LONGEST_S
 
 
