@@ -198,7 +198,7 @@ class SignalClient:
         self._stream, self._registered_at = None, None
         displaced = reason.startswith("displaced")
         retry_s = self._backoff.after_displacement(now) if displaced else self._backoff.after_failure(lived_s)
-        self._last = SignalDisconnected(url=SIGNAL_URL, reason=reason, retry_s=retry_s, replaced=displaced)
+        self._last = SignalDisconnected(url=SIGNAL_URL, reason=reason, retry_s=retry_s, displaced=displaced)
         self._wires.agenda.at(now + retry_s, lambda: self._enter(self._start_again))
         return [*failed, self._last]
 
