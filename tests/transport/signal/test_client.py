@@ -93,7 +93,7 @@ async def test_of_two_clients_with_one_key_the_loser_says_why_and_waits_long() -
                 told = [await one.next(SignalDisconnected), await two.next(SignalDisconnected)]
                 told.append(await one.next(SignalDisconnected))  # each tried once more, in case it was a hiccup
                 assert all("another client registered with our key" in fact.reason for fact in told)
-                assert all(fact.replaced for fact in told)
+                assert all(fact.displaced for fact in told)
                 assert [fact.retry_s >= 900 for fact in told] == [False, False, True]
                 assert server.active_peers == 1
 
