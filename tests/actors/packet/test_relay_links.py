@@ -295,10 +295,10 @@ def test_opening_on_a_link_that_is_gone_fails() -> None:
 def test_a_peer_that_does_not_come_fails_the_opening() -> None:
     hub = Hub()
     hub.open_link()
-    hub.tell(OpenOnLink(peer=BOB, generation=5, link=1, wait_s=4.0))
-    assert hub.passes(4.0) == [
+    hub.tell(OpenOnLink(peer=BOB, generation=5, link=1, wait_s=2.0))
+    assert hub.passes(2.0) == [
         RelayedFailed(
-            peer=BOB, generation=5, reason="the remote did not come to this relay server within 4 s", reached=True
+            peer=BOB, generation=5, reason="the remote did not come to this relay server within 2 s", reached=True
         )
     ]
     assert hub.tell(CloseOnLink(peer=BOB, generation=5, link=1)) == [RelayedCloseDone(peer=BOB, generation=5)]
