@@ -128,7 +128,7 @@ def test_a_reader_that_reads_no_more_stops_nobody(tmp_path: Path, context: Conte
 
             def go_on() -> None:
                 tap.prefixes()  # or who has come is not known
-                tell(tap, record(id=8))
+                tap.publish(b"x", encode_tapped(Tapped(0, record(id=8))))  # found full once more, maybe
 
             heard(others, bool, go_on)  # nor does it blind another
     assert taken > 0
