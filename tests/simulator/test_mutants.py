@@ -64,7 +64,7 @@ TWO_HOMES = msgspec.structs.replace(
     topology=pair(ice=False, per_second=5.0, relays=((0, 1), (1, 0))),
 )
 NOTICED = {
-    "always reuse": NEW_ADDRESS,
+    "always reuse": UNSIGNALLED,
     "always close": OFFERS,
     "no rotation on ICE timeout": ONE_WAY,
     "close before rotate": NEW_ADDRESS,
@@ -105,7 +105,7 @@ def test_every_mutant_can_be_made_and_unmade() -> None:
 
 
 def test_only_what_the_product_itself_passes_finds_a_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.simulator.mutants.draw", lambda _seed: NEW_ADDRESS)
+    monkeypatch.setattr("tests.simulator.mutants.draw", lambda _seed: UNSIGNALLED)
     found = hunt(mutant("always reuse"), seeds=1)
     assert found is not None
     assert found[0] == 0
