@@ -322,7 +322,7 @@ class OfferListener:
             acknowledges=theirs.offer_id if theirs is not None else 0,
             relay_generation=self._relay_generation,
             relay_urls=tuple(url for url in (home.url, elsewhere) if url is not None),
-            relay_unreached=self._relay_unreached,
+            relay_unreached=self._relay_unreached if self._relay_unreached != home.url else None,  # the link is back
             heard_direct_ms=_age_ms(self._heard.direct_at, now),
             heard_relayed_ms=_age_ms(self._heard.relayed_at, now),
         )

@@ -285,6 +285,13 @@ def test_who_knows_of_our_relay_hears_nothing_when_it_is_back() -> None:
     assert len(posts(bench)) == 1
 
 
+def test_an_offer_says_where_we_cannot_be_unless_our_home_is_there_again() -> None:
+    bench = listening(AWAY)
+    bench.tell(LocalRelayChanged(peer=BOB, generation=42, unreached=HOME), offer(1), AT_HOME, offer(2))
+    said = [post.description.homing for post in posts(bench)]
+    assert [homing.relay_unreached for homing in said if homing is not None] == [HOME, None]
+
+
 def test_who_meets_us_elsewhere_hears_nothing_of_another_home() -> None:
     bench = listening()
     bench.tell(LocalRelayChanged(peer=BOB, generation=42, url=THEIRS), SEND, AWAY, AT_HOME)
