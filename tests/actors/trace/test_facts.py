@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.trace.explain import Standing, explain
@@ -46,6 +46,7 @@ def mail(draw: st.DrawFn) -> Record:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(mail(), max_size=12))
 def test_whatever_the_mail_holds_it_is_explained(records: list[Record]) -> None:
     standing = Standing(
