@@ -319,8 +319,8 @@ class Guard:
         assert isinstance(self.state, Proven), self.state
         if self.state.path == "direct":
             return self._search(self.state, now)  # it costs two messages
-        if (at := self._may_search.next_at(now)) > now:
-            return self._upgrade(at)
+        if self._searches > 0 and (at := self._may_search.next_at(now)) > now:
+            return self._upgrade(at)  # the first after an outside event is never put off
         self._asked = True
         eager = self._searches == 0 or now - self._traffic_at < TRAFFIC_S
         return [SIGNAL.send(SearchWanted(peer=self._peer, eager=eager)), *self._upgrade(now + TURN_S)]

@@ -122,9 +122,11 @@ class IceAgent:
             self.state.consent.heard(now)
 
     def prove_at(self, at: float) -> None:
-        """Check the selected pair at `at`, or sooner: something changed outside (recovery R12)."""
+        """Check the selected pair at `at`, or sooner, or all anew: something changed outside (recovery R12)."""
         if isinstance(self.state, Connected):
             self.state.consent.ask_at(at)
+        elif isinstance(self.state, Checking):
+            self._list.begin(at)  # the next check may be 2 s away, or none be left
 
     # --- datagrams and time ---
 
@@ -354,9 +356,7 @@ class IceAgent:
 
     def _check_others(self, selected: Pair, now: float) -> None:
         if self.timing.renominate:
-            for pair in self._list:
-                if pair is not selected:
-                    pair.begin(now)
+            self._list.begin(now, besides=selected)
 
     def _stop_checks(self, selected: Pair) -> None:
         """Check only what could still be better."""

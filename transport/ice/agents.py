@@ -187,7 +187,7 @@ class IceAgents:
         self._settle_gatherer(now)
 
     def prove_now(self, now: float) -> None:
-        """Check every selected pair, and ask the STUN servers: something changed outside (recovery R12).
+        """Check what is selected or sought, and ask the STUN servers: something changed outside (recovery R12).
 
         Pairs that carry traffic are first; many are checked one after the other.
         """

@@ -206,6 +206,12 @@ class CheckList:
             pair.priority = self._priority(pair.remote)
         self._sort()
 
+    def begin(self, at: float, *, besides: Pair | None = None) -> None:
+        """Check all pairs from the first step on, but this one."""
+        for pair in self._sorted:
+            if pair is not besides:
+                pair.begin(at)
+
     def due(self, now: float) -> Pair | None:
         """Return which pair to check now: those that the remote checked go first, then by priority."""
         best = None

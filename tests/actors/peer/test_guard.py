@@ -305,16 +305,32 @@ def test_a_lost_search_of_a_peer_without_a_path_waits_for_the_clock() -> None:
     assert (bench.mail(TO.offer_listener), bench.mail(SIGNAL)) == ([], [])
 
 
-def test_whatever_hastens_searches_one_peer_has_a_budget_of_them() -> None:
-    bench = looking()
-    count, minutes = 0, 60
-    for _ in range(minutes * 6):
-        bench.tell(OutsideEvent(kind="network_changed"), TrafficHeard(peer=BOB))
-        bench.advance(10.0)
+def searches_with(bench: Bench, *, every_s: float, times: int, event: bool) -> int:
+    """Have something hasten searches again and again, each of which fails at once; return how many there were."""
+    count = 0
+    for _ in range(times):
+        bench.tell(*[OutsideEvent(kind="network_changed")] * event, TrafficHeard(peer=BOB))
+        bench.advance(every_s)
         for _ in bench.mail(SIGNAL):
             bench.tell(SearchGranted(peer=BOB), ICE_LOST)
         count += len(bench.mail(TO.offer_listener))
-    assert SEARCHES < count <= SEARCHES + minutes * 60 / SEARCH_EVERY_S
+    return count
+
+
+def test_whatever_hastens_searches_one_peer_has_a_budget_of_them() -> None:
+    events, every_s = 360, 10.0
+    spent = SEARCHES + events * every_s / SEARCH_EVERY_S
+    assert searches_with(looking(), every_s=every_s, times=events, event=False) <= spent
+    assert SEARCHES < searches_with(looking(), every_s=every_s, times=events, event=True) <= spent + events
+
+
+def test_a_spent_budget_does_not_put_off_the_search_after_an_outside_event() -> None:  # S10: within 10 s
+    bench = looking()
+    for _ in range(2 * SEARCHES):
+        bench.tell(OutsideEvent(kind="network_changed"))
+        bench.advance(EVENTS_PAUSE_S)
+        assert SearchWanted(peer=BOB, eager=True) in bench.mail(SIGNAL)
+        bench.tell(SearchGranted(peer=BOB), ICE_LOST)
 
 
 def test_a_direct_path_that_has_no_relay_beside_it_asks_nobody() -> None:

@@ -17,6 +17,7 @@ from transport.ice.gathering import ASK_EVERY_S, DOUBT_EVERY_S, MAX_SERVERS
 from transport.ice.pacer import TURN_S
 from transport.ice.strangers import BLAMED_BURST, MAX_SOURCES, UNKNOWN_BURST, Strangers
 from transport.ice.stun import BindingIndication, BindingRequest, BindingSuccess, decode, encode
+from transport.ice.timing import CHECK_AT_S
 from transport.ice.transactions import KEEP_S, MAX_GENERATION, Transactions
 from wg.datagrams import Endpoint
 
@@ -387,6 +388,18 @@ def test_an_outside_event_has_everything_proven_anew() -> None:
     assert ends.servers[0].responder.answered == asked + 1
     assert ends.alice.report.selected is not None
     assert ends.alice.report.selected.answered == answered[0] + 1
+
+
+def test_an_outside_event_has_a_search_that_found_nothing_yet_begin_anew() -> None:  # S10
+    ends = Ends(HOME, HOME)
+    ends.run_for(0.5)
+    ends.net.blocked = lambda sender, receiver, _source: {sender.name, receiver.name} == {"alice", "bob"}
+    ends.open()
+    ends.run_for(CHECK_AT_S[-2] + 0.5)  # the last check is 1.5 s away
+    ends.net.blocked = lambda *_: False
+    ends.alice.agents.prove_now(ends.net.now)
+    ends.run_for(0.5)
+    assert ends.path == "direct"
 
 
 def test_addresses_that_are_never_used_are_not_told() -> None:
