@@ -24,6 +24,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="peer_status"):
     reason: str = ""  # why it is not up, or not direct
     tried: tuple[str, ...] = ()  # while it is not direct: a line for each pair that the last search tried, 12 at most
     ours: bool | None = None  # None: nothing heard from it yet
+    answers: bool = False  # connecting, while the remote answers our offers: it is there
     since_at: float = 0.0  # of this state
     recoveries: int = 0  # times a lost path was proven again
     last_recovery_s: float | None = None  # from noticing to proof

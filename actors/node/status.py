@@ -58,7 +58,7 @@ class Status:
             case PeerStatus():
                 self._peers[message.peer] = message
                 self._home_ladder.learn(message, self._home_url, now - self._slept_s)
-                self._rebind_ladder.learn(message)
+                self._rebind_ladder.learn(message, now - self._slept_s)
             case SignalStatus():
                 self._signal = message
             case RelaysStatus():

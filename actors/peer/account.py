@@ -64,6 +64,7 @@ class Account:
             reason=reason or (self._why_not_direct(choice) if not direct else ""),
             tried=() if direct else self._tried,
             ours=self._ours,
+            answers=label == "connecting" and self._ours is not None and not self.hindrances["offers"],
             since_at=self._told.since_at if self._told is not None and self._told.state == label else now,
             recoveries=recovery.count,
             last_recovery_s=recovery.last_s,

@@ -77,7 +77,7 @@ def test_relays_hears_when_nothing_comes_over_the_home_from_anybody() -> None:  
 
 def test_the_supervisor_hears_when_nobody_is_proven_for_long_though_there_is_network() -> None:  # recovery R11
     bench = Bench(Status(CONTROL_0))
-    missed = PeerStatus(peer=KEYS[0], name="bob", state="connecting", path=None, ours=True)
+    missed = PeerStatus(peer=KEYS[0], name="bob", state="connecting", path=None, answers=True)
     bench.tell(SignalStatus(url="http://signal.test", connected=False), missed)
     bench.advance(REBIND_S + 2 * SNAPSHOT_S)
     assert bench.mail(AGENT) == []
