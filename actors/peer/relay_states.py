@@ -23,6 +23,7 @@ class Opening:
     since_at: float
     turn: int | None  # in hand; None: ended, and the opening goes on
     against: int  # the remote's generation that it answers; 0: the next one named
+    offered_at: float | None  # since when the remote speaks, and could have come; None: it has not yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from actors.peer.reopening import Reopening
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
+WOKE_S = 2 * TURN_S  # after an offer: with the next one the remote has woken up, and is given its time again
 OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
 CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
 
@@ -152,8 +153,13 @@ class RelayWorker:
             self.state = replace(state, turn=None)
             why = f"we do not reach relay {url}" if url else self.meeting.lack()
             return [*self._end(turn.turn, "unavailable", why), Later(state.since_at + OPEN_S, OpenDue())]
-        self.state = replace(state, turn=turn.turn, against=turn.remote_generation or state.against)
-        return [Later(min(now + TURN_S, state.since_at + OPEN_S), OpenDue())]
+        offered_at = state.offered_at
+        if offered_at is None or now >= offered_at + WOKE_S:
+            offered_at = now
+        self.state = replace(
+            state, turn=turn.turn, against=turn.remote_generation or state.against, offered_at=offered_at
+        )
+        return [Later(min(max(offered_at + TURN_S, now), state.since_at + OPEN_S), OpenDue())]
 
     def _reuse(self, state: Open, turn: RelayTurn, now: float) -> list[Effect]:
         url = self.meeting.url()
@@ -336,7 +342,7 @@ class RelayWorker:
         told: list[Effect] = []
         if self.meeting.is_out_of_reach(url):  # the next offer may name a better one
             turn, told = None, self._end(turn, "unavailable", f"we do not reach relay {url}")
-        self.state = Opening(generation, url, now, turn, against)
+        self.state = Opening(generation, url, now, turn, against, now if turn is not None else None)
         server_ip = self._latest.relay_ip if url == self._latest.relay_url else None
         return [
             Cancel(ReopenDue),

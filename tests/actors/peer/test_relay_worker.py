@@ -19,7 +19,7 @@ from actors.messages.peer import (
 )
 from actors.messages.process import ProcessRestarted
 from actors.peer.relay_states import Closed, Closing, Open, Opening
-from actors.peer.relay_worker import CLOSE_S, OPEN_S, TURN_S, RelayWorker
+from actors.peer.relay_worker import CLOSE_S, OPEN_S, TURN_S, WOKE_S, RelayWorker
 from actors.peer.reopening import HOMELESS_S
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO
 from tests.kit.bench import Bench
@@ -143,12 +143,32 @@ def test_two_turns_at_once_both_end() -> None:  # from a listener that was made 
 def test_a_newer_offer_joins_an_opening_that_goes_on_at_the_same_server() -> None:
     bench = worker()
     bench.tell(turn(1))
-    bench.advance(TURN_S)
+    bench.advance(WOKE_S)
     bench.tags()
     bench.tell(turn(2))
-    assert requests(bench) == []
+    bench.advance(TURN_S - 0.1)
+    assert (requests(bench), outcomes(bench)) == ([], [])
     bench.tell(opened(FIRST))
     assert outcomes(bench) == [(2, "opened")]
+
+
+def test_offers_that_follow_each_other_have_the_time_of_one() -> None:  # S7: the next may name another server
+    bench = worker()
+    bench.tell(turn(1))
+    bench.advance(TURN_S)
+    bench.tell(turn(2))
+    assert outcomes(bench) == [(1, "failed"), (2, "failed")]
+    bench.tell(turn(3, OTHER), closed(FIRST), opened(FIRST + 1))
+    assert outcomes(bench) == [(3, "opened")]
+
+
+def test_and_the_controller_leaves_as_soon_as_one_of_them_names_a_server_that_the_remote_reaches() -> None:  # S7
+    bench = worker(controller=True)
+    bench.tell(turn(1, None))
+    bench.advance(TURN_S)
+    assert moved(bench) == []  # nowhere to go
+    bench.tell(turn(2))
+    assert moved(bench) == [THEIRS]
 
 
 def test_and_ends_one_at_another_server() -> None:
