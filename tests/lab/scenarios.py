@@ -27,7 +27,7 @@ from actors.cli.why import explanation_of
 from actors.demo.network import NetworkUnavailable
 from actors.demo.pair import PairFailed
 from actors.demo.traffic import boot_time
-from tests.lab.blame import ASK_AFTER_S, Blamed, judge, said
+from tests.lab.blame import Blamed, expected_of, judge, said
 from tests.lab.breaks import Broken
 from tests.lab.campaign import ANY, Batch, Campaign, is_meant, planned
 from tests.lab.catalogue import Scenario, find
@@ -111,7 +111,7 @@ def _one_run(stage: Stage, scenario: Scenario, *, told: bool, asked: bool) -> Ou
 def _blamed(stage: Stage, scenario: Scenario, broken: Broken) -> Blamed:
     """Ask `homing why` at both ends, when all that there is to know has come."""
     over_at = broken.at if broken.back_at is None else broken.back_at
-    time.sleep(max(over_at + ASK_AFTER_S - boot_time(), 0.0))
+    time.sleep(max(over_at + expected_of(scenario.name).asked_after_s - boot_time(), 0.0))
     found = {}
     for end, other in itertools.permutations(stage.ends):
         agent = Agent(end.name, stage.run_directory(end))
@@ -264,7 +264,7 @@ def _options() -> tuple[argparse.Namespace, list[Batch]]:
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
     parser.add_argument("--settled", type=float, help="seconds before each fault, instead of 10 or what is needed")
     parser.add_argument("--story", action="store_true", help="print the mail of each run; with --jobs 1")
-    parser.add_argument("--why", action="store_true", help="ask `homing why` after each run, some 20 s later")
+    parser.add_argument("--why", action="store_true", help="ask `homing why` after each run, 20 to 60 s later")
     options = parser.parse_args()
     try:
         scenarios = find(options.names)
