@@ -52,6 +52,7 @@ from transport.relay.signs import ReadSigns, no_signs
 
 AUTH_RESPONSE_TIMEOUT_S: Final = 8.0  # relay spec 6.1
 HEALTH_TICK_S: Final = 35.0  # relay spec 5.6
+SUBSCRIBE_AGAIN_S: Final = 1.0  # the first time, so that a link that has just died is not waited at for long
 SUBSCRIBE_REPEAT_S: Final = 5.0  # while waiting; harmless, and heals a lost answer (relay spec 8.28)
 GONE_AFTER_S: Final = 1.0  # from PeersWentOffline to believing it: some servers tell offline after online (5.5)
 MAX_EARLY_PACKETS: Final = 100  # that arrive before the AuthResponse
@@ -191,7 +192,7 @@ class RelayClient:
     def open(self, peer: PeerId, wait_s: float, now: float) -> None:
         """Ask for a peer, or ask anew.  Ends with PeerOnline or PeerAbsent, unless the link ends before."""
         if not isinstance(self.state, Closed):
-            self._subscribe(peer, Waiting(now + wait_s, now + SUBSCRIBE_REPEAT_S, wait_s), now)
+            self._subscribe(peer, Waiting(now + wait_s, now + SUBSCRIBE_AGAIN_S, wait_s), now)
 
     def close_peer(self, peer: PeerId) -> None:
         """Lose interest in a peer."""
