@@ -103,7 +103,7 @@ class Agent:
     def __init__(self, controls: tuple[str, ...], peers: PeersConfigured, rng: Random) -> None:
         self._controls, self._peers, self._rng = controls, peers, rng
         self._children: dict[str, Child] = {}
-        self._last_incarnation = self._rebinds = 0
+        self._last_incarnation = 0
         self._last_look_at = 0.0
         self._last_alive_at = float("-inf")
         self.state: Launching | Running | Draining | Stopped = Launching()
@@ -118,11 +118,8 @@ class Agent:
 
     def status(self, now: float) -> AgentStatus:
         """Return what the snapshot file says of the children."""
-        return AgentStatus(
-            children=tuple(child.status(now) for child in self._children.values()),
-            draining=isinstance(self.state, Draining | Stopped),
-            rebinds=self._rebinds,
-        )
+        children = tuple(child.status(now) for child in self._children.values())
+        return AgentStatus(children=children, draining=isinstance(self.state, Draining | Stopped))
 
     def handle(self, message: AgentInbox, now: float) -> list[Effect]:
         """Work on one message."""
@@ -270,7 +267,6 @@ class Agent:
         """Have the packet process given other sockets, while it is there to take them."""
         if not isinstance(self.state, Running) or not isinstance(self._children[PACKET].state, Up):
             return []  # it is asked again
-        self._rebinds += 1
         return [HOST.send(RebindSockets(reason=wanted.reason, elsewhere=wanted.elsewhere))]
 
     # --- drain ---

@@ -24,6 +24,7 @@ class UdpSockets:
         self._sockets = open_udp(configured_port)
         self._to_packet: socket.socket | None = None
         self.port: int = self._sockets[0].getsockname()[1]
+        self.rebinds = 0
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -49,6 +50,7 @@ class UdpSockets:
             logger.error("the UDP sockets stay as they are: {}", error)
             return False
         before, self._sockets = self._sockets, sockets
+        self.rebinds += 1
         self.port = sockets[0].getsockname()[1]
         if self._to_packet is not None:
             with suppress(OSError):  # it has ended, and the next one begins with these

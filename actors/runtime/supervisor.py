@@ -329,7 +329,10 @@ class Supervisor:
             started_at=self._started_at,
             runtime=self._held.office.status(),
             agent=msgspec.structs.replace(
-                self._agent.status(now), interface_repairs=self._keeper.repairs, udp_port=self._held.udp.port
+                self._agent.status(now),
+                interface_repairs=self._keeper.repairs,
+                udp_port=self._held.udp.port,
+                rebinds=self._held.udp.rebinds,
             ),
         )
         try:

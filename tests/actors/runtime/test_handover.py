@@ -42,6 +42,7 @@ def test_a_configured_port_is_gone_back_to() -> None:
         assert sockets.rebind(elsewhere=elsewhere)
         ports.append(sockets.port)
     assert not sockets.rebind(elsewhere=False), "it is there"
+    assert sockets.rebinds == 3
     sockets.close()
     assert (ports[0], ports[3]) == (configured, configured)
     assert len({configured, *ports[1:3]}) == 3
