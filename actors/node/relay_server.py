@@ -9,7 +9,7 @@ from actors.messages.packet import LinkOpened, LinkSnapshot
 from actors.messages.status import RelayLinkStatus, RelaysStatus
 from config.keys import PublicKey
 
-DIAL_S = 10.0  # for the server to accept us; then another attempt is made
+DIAL_S = (4.0, 7.0, 10.0)  # for the server to accept us, then another attempt is made; the first, the next, all others
 RETRY_S = 0.5  # after a failed dial; doubles
 SHORT_RETRY_S = 4.0  # at the most, in the first minutes: a link that was away for one is back within seconds (S0)
 SHORT_RETRIES = 40
@@ -76,11 +76,17 @@ class Server:
         """Return whether this URL means this server."""
         return url in (self.url, self.instance_url)
 
+    @property
+    def dial_s(self) -> float:
+        """How long the dial under way, or the next one, may take."""
+        failures = 0 if isinstance(self.link, Up) else self.link.failures
+        return DIAL_S[min(failures, len(DIAL_S) - 1)]
+
     def dialled(self, link: int, now: float) -> None:
         """A dial is on its way."""
         assert isinstance(self.link, Down), self.link
         since_at = self.link.since_at if self.link.reason else now
-        self.link = Dialling(link, since_at, now + DIAL_S, self.link.failures, self.link.reason)
+        self.link = Dialling(link, since_at, now + self.dial_s, self.link.failures, self.link.reason)
 
     def opened(self, told: LinkOpened | LinkSnapshot, now: float) -> None:
         """The link is up."""

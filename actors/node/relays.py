@@ -37,7 +37,7 @@ from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
 from actors.node.home_states import Homed, Homeless, Starting
 from actors.node.redial import Redial, others_at
-from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Down, Server, Servers, Up, WaitingOpening
+from actors.node.relay_server import MAX_FOREIGN, Dialling, Down, Server, Servers, Up, WaitingOpening
 from config.keys import PublicKey
 
 SNAPSHOT_S = 1.0  # that a packet process may take to tell which links it has
@@ -317,7 +317,7 @@ class Relays:
                     if retry_at <= now:
                         effects.append(self._dial(server, now))
                         dials += server.configured
-                        due.append(now + DIAL_S)
+                        due.append(now + server.dial_s)
                     else:
                         due.append(retry_at)
                 case Up(link=link):
@@ -357,7 +357,7 @@ class Relays:
         effects: list[Effect] = []
         if isinstance(server.link, Dialling) and server.link.limit_at <= now:
             effects.append(RELAY_LINKS.send(packet.CloseLink(link=server.link.link)))
-            effects += self._fail(server, "no answer", now)
+            effects += self._fail(server, f"no answer within {server.dial_s:g} s", now)
         for peer, opening in list(server.waiting.items()):
             if opening.limit_at > now:
                 break  # the oldest come first

@@ -152,12 +152,16 @@ def test_a_configured_server_that_is_up_for_others_becomes_home() -> None:
     assert bench.state == Homed(SECOND, SECOND)
 
 
-def test_a_dial_that_nobody_answers_is_given_up() -> None:
+def test_a_dial_that_nobody_answers_is_given_up_the_first_soon() -> None:  # the NAT may have changed since
     bench = bench_of()
     bench.mail(RELAY_LINKS)
-    bench.advance(DIAL_S)
-    assert bench.mail(RELAY_LINKS) == [CloseLink(link=FIRST)]
-    assert dial_after(bench) < 1
+    for number, limit_s in enumerate([*DIAL_S, DIAL_S[-1]]):
+        bench.advance(limit_s - 0.1)
+        assert bench.mail(RELAY_LINKS) == []
+        bench.advance(0.1)
+        assert bench.mail(RELAY_LINKS) == [CloseLink(link=FIRST + number)]
+        while not dials(bench):
+            bench.advance(0.02)
 
 
 # --- relayed connections ---
