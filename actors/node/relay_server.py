@@ -79,8 +79,16 @@ class Server:
     @property
     def dial_s(self) -> float:
         """How long the dial under way, or the next one, may take."""
-        failures = 0 if isinstance(self.link, Up) else self.link.failures
-        return DIAL_S[min(failures, len(DIAL_S) - 1)]
+        return DIAL_S[min(self._failures, len(DIAL_S) - 1)]
+
+    @property
+    def dial_ip(self) -> str | None:
+        """Where to dial before the URL's host is asked for; not each time: a silent one takes all the time there is."""
+        return self.server_ip if self._failures % 2 == 0 else None
+
+    @property
+    def _failures(self) -> int:
+        return 0 if isinstance(self.link, Up) else self.link.failures
 
     def dialled(self, link: int, now: float) -> None:
         """A dial is on its way."""

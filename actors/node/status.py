@@ -91,6 +91,6 @@ class Status:
             effects.append(RELAYS.send(ChangeHome()))
         network = self._signal is not None and self._signal.connected
         if self._rebind_ladder.climb(awake, network=network):
-            why, elsewhere = "no peer is proven, and the signal server is reached", self._rebind_ladder.elsewhere
+            why, elsewhere = "no peer is proven, and one answers our offers", self._rebind_ladder.elsewhere
             effects.append(AGENT.send(RebindWanted(reason=why, elsewhere=elsewhere)))
         return [*effects, Later(self._due_at, SnapshotDue())]

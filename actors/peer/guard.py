@@ -121,7 +121,8 @@ class Guard:
         self._searches = 0  # offers for a better path since that backoff was last forgotten
         self._searched_at = float("-inf")  # when the last search began or ended
         self._upgrade_at: float | None = None  # when UpgradeDue comes; None: it does not
-        self._event_at = float("-inf")  # the last outside event that hastened it
+        self._event_at = float("-inf")  # of the last search that an outside event called for
+        self._event_due_at: float | None = None  # the same, while it is owed
         self._traffic_at = float("-inf")
         self._may_search = Allowance(SEARCHES, SEARCH_EVERY_S)
         self._asked = False  # for a turn
@@ -308,20 +309,21 @@ class Guard:
     def _hasten_upgrade(self, event: OutsideEvent, now: float) -> list[Effect]:
         if self._upgrade_at is None:
             return []  # nothing is lacking
-        at = max(now + SETTLE_S, self._event_at + EVENTS_PAUSE_S) + self._rng.uniform(0.0, event.spread_s)
         self._searches = 0
-        if at >= self._upgrade_at:
+        if self._event_due_at is not None:
             return []  # one is on its way already
-        self._event_at = at
-        return self._upgrade(at)
+        at = max(now + SETTLE_S, self._event_at + EVENTS_PAUSE_S) + self._rng.uniform(0.0, event.spread_s)
+        self._event_at = self._event_due_at = at
+        return self._upgrade(self._upgrade_at)
 
     def _on_upgrade_due(self, now: float) -> list[Effect]:
         assert isinstance(self.state, Proven), self.state
         if self.state.path == "direct":
             return self._search(self.state, now)  # it costs two messages
-        if self._searches > 0 and (at := self._may_search.next_at(now)) > now:
-            return self._upgrade(at)  # the first after an outside event is never put off
-        self._asked = True
+        owed = self._event_due_at is not None and now >= self._event_due_at
+        if not owed and (at := self._may_search.next_at(now)) > now:
+            return self._upgrade(at)
+        self._asked, self._event_due_at = True, None
         eager = self._searches == 0 or now - self._traffic_at < TRAFFIC_S
         return [SIGNAL.send(SearchWanted(peer=self._peer, eager=eager)), *self._upgrade(now + TURN_S)]
 
@@ -332,7 +334,7 @@ class Guard:
         return self._search(self.state, now)
 
     def _search(self, state: Proven, now: float) -> list[Effect]:
-        self._asked = False
+        self._asked, self._event_due_at = False, None
         self._searches, self._searched_at = self._searches + 1, now
         reason = self._lacks(state) or "another ICE session"
         offer = self._offers.send(SendOffer(peer=self._peer, reason=f"there may be {reason}"))
@@ -344,9 +346,11 @@ class Guard:
         return wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     def _upgrade(self, at: float) -> list[Effect]:
-        self._upgrade_at = at
-        return [Later(at, UpgradeDue())]
+        """Have UpgradeDue come then, or sooner for an outside event."""
+        self._upgrade_at = at if self._event_due_at is None else min(at, self._event_due_at)
+        return [Later(self._upgrade_at, UpgradeDue())]
 
     def _forget_upgrade(self) -> list[Effect]:
-        self._upgrade_at, self._asked = None, False
+        self._upgrade_at = self._event_due_at = None
+        self._asked = False
         return [Cancel(UpgradeDue)]

@@ -1,10 +1,14 @@
 """What offers say of our relayed connection: where the two meet, where we cannot be, which opening is the newest."""
 
 from actors.addresses import PeerAddresses
+from actors.allowance import Allowance
 from actors.effects import Effect
 from actors.messages.peer import LocalRelayChanged, RelayTurn, SendOffer
 from actors.peer.meeting import Meeting
 from config.keys import PublicKey
+
+MOVES = 8  # at once
+MOVE_EVERY_S = 30.0  # and in the long run
 
 
 class Naming:
@@ -14,6 +18,7 @@ class Naming:
         self._peer, self._to, self._meeting = peer, addresses, meeting
         self.generation = generation
         self.moves = 0  # to another relay server
+        self._may_move = Allowance(MOVES, MOVE_EVERY_S)
 
     def tell(self) -> Effect:
         """Have offers say what is so now."""
@@ -34,9 +39,15 @@ class Naming:
         self._meeting.settle(home_url)
         return self._moved(offer=True) if self._meeting.elsewhere != before else []
 
-    def move_on(self, *, offer: bool = True) -> list[Effect]:
-        """Choose another server, and have the remote told, at once or by the guard's next offer; [] where none is."""
-        return self._moved(offer=offer) if self._meeting.move_on() else []
+    def move_on(self, now: float, *, offer: bool = True) -> list[Effect]:
+        """Choose another server, and have the remote told, at once or by the guard's next offer.
+
+        [] where there is none, or all were tried again and again.
+        """
+        if self._may_move.next_at(now) > now or not self._meeting.move_on():
+            return []
+        self._may_move.take(now)
+        return self._moved(offer=offer)
 
     def unreached(self, url: str | None) -> list[Effect]:
         """Take note of where we cannot be; None: nowhere."""

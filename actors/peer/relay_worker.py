@@ -52,7 +52,7 @@ from actors.peer.reopening import Reopening
 from config.keys import PublicKey
 
 TURN_S = 3.0  # an opening that takes longer gives its turn back, so that a newer offer may name a better server
-WOKE_S = 2 * TURN_S  # after an offer: with the next one the remote has woken up, and is given its time again
+WOKE_S = 2 * TURN_S  # since the first of several offers: with one that comes later the remote has its time again
 OPEN_S = 75.0  # more than a dial and a wait for the peer take (30 s each): the answer was lost
 CLOSE_S = 2.0  # for the acknowledgement; later, whoever owed it is gone, and the connection with it
 
@@ -120,7 +120,7 @@ class RelayWorker:
                 return self._on_open_due(now)
             case ReopenDue():
                 assert isinstance(self.state, Closed), self.state
-                return [*(self._naming.move_on() if self.meeting.url() is None else []), *self._open(None, now)]
+                return [*(self._naming.move_on(now) if self.meeting.url() is None else []), *self._open(None, now)]
             case _:
                 assert_never(message)
 
@@ -228,7 +228,7 @@ class RelayWorker:
 
     def _on_meet_elsewhere(self, now: float) -> list[Effect]:
         state = self.state  # what is open is another connection than the one that nothing came over
-        moved = self._naming.move_on() if not isinstance(state, Open) else []
+        moved = self._naming.move_on(now) if not isinstance(state, Open) else []
         if not moved or not isinstance(state, Opening):
             return moved  # what is opened next is opened there
         return [*moved, *self._close(state.generation, turn=state.turn, lost=None, distress=False, now=now)]
@@ -311,7 +311,7 @@ class RelayWorker:
                 self.state = replace(state, turn=None)
                 reason = f"the remote has not come to relay {state.url} yet"
                 told = [self._hindered(reason), *self._end(turn, "failed", reason)]
-                if moved := self._naming.move_on():
+                if moved := self._naming.move_on(now):
                     close = self._close(state.generation, turn=None, lost=None, distress=False, now=now)
                     return [*told, *moved, *close]
                 return [*told, Later(state.since_at + OPEN_S, OpenDue())]
@@ -367,7 +367,7 @@ class RelayWorker:
             Cancel(OpenDue),
             Later(self._reopening.failed(state.since_at, now), ReopenDue()),
             self._hindered(reason),
-            *self._naming.move_on(offer=False),  # whether the remote is there at all is not known
+            *self._naming.move_on(now, offer=False),  # whether the remote is there at all is not known
             *self._end(state.turn, "failed", reason),
         ]
 

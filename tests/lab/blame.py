@@ -1,7 +1,7 @@
 """Which cause `homing why` may name after each scenario: right, unknown, or wrong.
 
-It is asked at both ends, some time after the fault: STUN servers tell of a new address after 15 s, and a signal link
-that died with the relay link is found dead after 40 s at the latest, which tells a network from a relay server.
+It is asked at both ends, some time after the fault: STUN servers tell of a new address after 15 s; that the signal link
+died with the relay link, so that it was the network and not the server, is found out after 40 s at the latest.
 Silence is never wrong: what leaves no certain mail is `unknown`, what nobody felt is `none`.
 """
 

@@ -125,7 +125,7 @@ class IceAgent:
         """Check the selected pair at `at`, or sooner, or all anew: something changed outside (recovery R12)."""
         if isinstance(self.state, Connected):
             self.state.consent.ask_at(at)
-        elif isinstance(self.state, Checking):
+        elif isinstance(self.state, Checking | Searching):
             self._list.begin(at)  # the next check may be 2 s away, or none be left
 
     # --- datagrams and time ---

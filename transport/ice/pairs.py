@@ -207,9 +207,9 @@ class CheckList:
         self._sort()
 
     def begin(self, at: float, *, besides: Pair | None = None) -> None:
-        """Check all pairs from the first step on, but this one."""
+        """Check all pairs but this one from the first step on; those whose turn is before go on."""
         for pair in self._sorted:
-            if pair is not besides:
+            if pair is not besides and pair.check_at >= at:
                 pair.begin(at)
 
     def due(self, now: float) -> Pair | None:

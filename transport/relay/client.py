@@ -14,7 +14,7 @@ Packets pass whether or not their peer is open: opening only asks the server abo
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -257,7 +257,8 @@ class RelayClient:
         for peer, payload in early:
             self._on_packet(peer, payload)
         for peer, state in tuple(self._peers.items()):
-            self._subscribe(peer, state, now)
+            asked = replace(state, repeat_at=now + SUBSCRIBE_AGAIN_S) if isinstance(state, Waiting) else state
+            self._subscribe(peer, asked, now)
 
     def _on_frame(self, frame: FromServer, now: float) -> None:
         match frame:

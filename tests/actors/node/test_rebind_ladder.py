@@ -62,3 +62,20 @@ def test_an_offer_on_its_way_changes_nothing_and_one_that_stays_unanswered_ends_
     told(ladder, BOB, "connecting", FIRST_S - 1.0, answers=False)
     assert climbs(ladder, int(FIRST_S) + 20, int(FIRST_S)) == [int(FIRST_S)]
     assert climbs(ladder, 9000, int(FIRST_S) + 20) == []  # it was switched off meanwhile
+
+
+def test_offers_that_stay_unanswered_one_after_the_other_are_no_sign_of_life() -> None:
+    ladder = RebindLadder()
+    told(ladder, BOB, "connecting")
+    climbed = []
+    for now in range(0, int(2 * FIRST_S), 20):
+        told(ladder, BOB, "connecting", float(now), answers=False)
+        climbed += climbs(ladder, now + 20, now)
+    assert climbed == []
+
+
+def test_a_time_stamped_before_a_sleep_was_noticed_is_no_longer_wait() -> None:
+    ladder = RebindLadder()
+    told(ladder, BOB, "connecting")
+    told(ladder, BOB, "connecting", 8 * 3600.0, answers=False)
+    assert climbs(ladder, int(2 * FIRST_S)) == []

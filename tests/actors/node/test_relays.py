@@ -1,6 +1,7 @@
 from random import Random
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,13 +87,19 @@ def at_home(*urls: str) -> Bench:
     return bench
 
 
-def dial_after(bench: Bench, limit_s: float = 60.0) -> float:
-    """Let time pass until something is dialled, and have it refused; return how long it took."""
+def next_dials(bench: Bench, limit_s: float = 60.0) -> list[OpenLink]:
+    """Let time pass until something is dialled, and return it."""
     since = bench.now
     while not (found := dials(bench)):
         assert bench.now - since < limit_s
         bench.advance(0.02)
-    bench.tell(*(refused(dial.link) for dial in found))
+    return found
+
+
+def dial_after(bench: Bench, limit_s: float = 60.0) -> float:
+    """Have what is dialled next refused; return how long it took."""
+    since = bench.now
+    bench.tell(*(refused(dial.link) for dial in next_dials(bench, limit_s)))
     return bench.now - since
 
 
@@ -160,8 +167,18 @@ def test_a_dial_that_nobody_answers_is_given_up_the_first_soon() -> None:  # the
         assert bench.mail(RELAY_LINKS) == []
         bench.advance(0.1)
         assert bench.mail(RELAY_LINKS) == [CloseLink(link=FIRST + number)]
-        while not dials(bench):
-            bench.advance(0.02)
+        next_dials(bench)
+
+
+def test_the_address_that_remotes_tell_of_a_server_is_dialled_each_second_time() -> None:  # it may be silent for ever
+    bench = at_home()
+    bench.tell(msgspec.structs.replace(wanted(url=FOREIGN), server_ip="192.0.2.7"))
+    found = []
+    for _ in range(4):
+        [dial] = next_dials(bench)
+        found.append(dial.server_ip)
+        bench.tell(refused(dial.link))
+    assert found == ["192.0.2.7", None] * 2
 
 
 # --- relayed connections ---

@@ -190,6 +190,7 @@ def test_the_operator_reads_why_there_is_no_path() -> None:
 def test_a_remote_that_answers_offers_while_no_path_is_proven_is_told_as_there() -> None:  # for the node's rungs (R11)
     bench = bench_of()
     unanswered = PathHindered(peer=BOB, by="offers", reason="the remote has not answered any offer (1 sent)")
+    assert not status(bench).answers
     bench.tell(unanswered)
     assert not status(bench).answers
     bench.tell(RemoteKnown(peer=BOB, ours=True, ice=True), PathHindered(peer=BOB, by="offers", reason=""))

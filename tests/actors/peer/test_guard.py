@@ -1,6 +1,7 @@
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -305,23 +306,26 @@ def test_a_lost_search_of_a_peer_without_a_path_waits_for_the_clock() -> None:
     assert (bench.mail(TO.offer_listener), bench.mail(SIGNAL)) == ([], [])
 
 
-def searches_with(bench: Bench, *, every_s: float, times: int, event: bool) -> int:
-    """Have something hasten searches again and again, each of which fails at once; return how many there were."""
+@pytest.mark.parametrize("event", [False, True])
+@pytest.mark.parametrize("every_s", [1.0, 3.0, 10.0])
+def test_whatever_hastens_searches_one_peer_has_a_budget_of_them(event: bool, every_s: float) -> None:
+    bench, time_s = looking(), 3600.0
     count = 0
-    for _ in range(times):
+    for _ in range(int(time_s / every_s)):
         bench.tell(*[OutsideEvent(kind="network_changed")] * event, TrafficHeard(peer=BOB))
         bench.advance(every_s)
         for _ in bench.mail(SIGNAL):
-            bench.tell(SearchGranted(peer=BOB), ICE_LOST)
+            bench.tell(SearchGranted(peer=BOB), ICE_LOST)  # each fails at once
         count += len(bench.mail(TO.offer_listener))
-    return count
+    assert count <= SEARCHES + time_s / SEARCH_EVERY_S + event * time_s / EVENTS_PAUSE_S
 
 
-def test_whatever_hastens_searches_one_peer_has_a_budget_of_them() -> None:
-    events, every_s = 360, 10.0
-    spent = SEARCHES + events * every_s / SEARCH_EVERY_S
-    assert searches_with(looking(), every_s=every_s, times=events, event=False) <= spent
-    assert SEARCHES < searches_with(looking(), every_s=every_s, times=events, event=True) <= spent + events
+def test_a_search_that_fails_does_not_put_off_the_one_after_an_outside_event() -> None:
+    bench = looking()
+    searches(bench, 9)
+    bench.tell(OutsideEvent(kind="network_changed"), ICE_LOST)
+    bench.advance(SETTLE_S)
+    assert bench.mail(SIGNAL) == [SearchWanted(peer=BOB, eager=True)]
 
 
 def test_a_spent_budget_does_not_put_off_the_search_after_an_outside_event() -> None:  # S10: within 10 s

@@ -3,8 +3,9 @@
 import msgspec
 
 from actors.addresses import RELAYS
-from actors.messages.node import HomeRelayChanged, OpenRelayed
+from actors.messages.node import CloseRelayed, HomeRelayChanged, OpenRelayed
 from actors.messages.peer import LocalRelayChanged, SendOffer
+from actors.peer.naming import MOVE_EVERY_S, MOVES
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO
 from tests.actors.peer.test_relay_worker import (
     FIRST,
@@ -82,3 +83,16 @@ def test_the_controller_that_cannot_be_elsewhere_goes_to_its_new_home() -> None:
     bench.tell(HomeRelayChanged(url=HOME, server_ip=None))
     assert requests(bench) == [("CloseRelayed", opening.generation + 1)]
     assert SendOffer(peer=BOB, reason=f"we meet at relay {HOME}") in bench.mail(TO.offer_listener)
+
+
+def test_a_remote_that_comes_nowhere_is_not_called_from_server_to_server_without_end() -> None:
+    bench = worker(controller=True)
+    minutes = 30
+    for number in range(minutes * 60):
+        bench.tell(turn(number))
+        bench.advance(1.0)
+        for mail in bench.mail(RELAYS):
+            if isinstance(mail, CloseRelayed):
+                bench.tell(closed(mail.generation))
+    called = [mail for mail in bench.mail(TO.offer_listener) if isinstance(mail, SendOffer)]
+    assert MOVES < len(called) <= MOVES + minutes * 60 / MOVE_EVERY_S

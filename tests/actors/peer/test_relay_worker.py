@@ -152,6 +152,19 @@ def test_a_newer_offer_joins_an_opening_that_goes_on_at_the_same_server() -> Non
     assert outcomes(bench) == [(2, "opened")]
 
 
+def test_and_ends_one_at_another_server() -> None:
+    bench = worker()
+    bench.tell(turn(1))
+    bench.advance(TURN_S)
+    bench.tags()
+    bench.tell(turn(2, OTHER))
+    assert requests(bench) == [("CloseRelayed", FIRST)]
+    bench.tell(opened(FIRST))  # it was on its way
+    assert isinstance(bench.state, Closing)
+    bench.tell(closed(FIRST))
+    assert bench.mail(RELAYS) == [OpenRelayed(peer=BOB, generation=FIRST + 1, url=OTHER)]
+
+
 def test_offers_that_follow_each_other_have_the_time_of_one() -> None:  # S7: the next may name another server
     bench = worker()
     bench.tell(turn(1))
@@ -171,17 +184,16 @@ def test_and_the_controller_leaves_as_soon_as_one_of_them_names_a_server_that_th
     assert moved(bench) == [THEIRS]
 
 
-def test_and_ends_one_at_another_server() -> None:
+def test_an_opening_that_nobody_asked_for_gives_the_first_offer_its_time() -> None:
     bench = worker()
-    bench.tell(turn(1))
-    bench.advance(TURN_S)
-    bench.tags()
-    bench.tell(turn(2, OTHER))
-    assert requests(bench) == [("CloseRelayed", FIRST)]
-    bench.tell(opened(FIRST))  # it was on its way
-    assert isinstance(bench.state, Closing)
-    bench.tell(closed(FIRST))
-    assert bench.mail(RELAYS) == [OpenRelayed(peer=BOB, generation=FIRST + 1, url=OTHER)]
+    bench.tell(turn(1), RelayedFailed(peer=BOB, generation=FIRST, reason="nobody came", reached=True))
+    bench.advance(TURN_S + 1.0)
+    assert isinstance(bench.state, Opening)
+    assert bench.now - bench.state.since_at > TURN_S
+    outcomes(bench)
+    bench.tell(turn(2))
+    bench.advance(TURN_S - 0.1)
+    assert outcomes(bench) == []
 
 
 def test_a_failed_opening_is_tried_again_with_growing_waits() -> None:

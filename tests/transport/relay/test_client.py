@@ -206,7 +206,12 @@ def test_opening_during_login_subscribes_after_it() -> None:
     end = End(logged_in=False)
     end.client.open(BOB, 30.0, end.now)
     assert end.sent() == [Auth(ALICE, b"token")]
+    end.passes(2 * SUBSCRIBE_AGAIN_S)
     end.hears(AuthResponse(URL))
+    assert end.sent() == [SubscribePeerState((BOB,))]
+    end.passes(SUBSCRIBE_AGAIN_S - 0.1)
+    assert end.sent() == []
+    end.passes(0.1)
     assert end.sent() == [SubscribePeerState((BOB,))]
 
 
