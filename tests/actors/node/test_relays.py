@@ -1,7 +1,6 @@
 from random import Random
 from typing import Literal
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +33,7 @@ from actors.messages.process import ProcessRestarted
 from actors.messages.status import RelaysStatus
 from actors.node.home_states import Homed, Homeless, Starting
 from actors.node.redial import OTHERS_RETRY_S
-from actors.node.relay_server import DIAL_S, MAX_FOREIGN, Dialling, Up
+from actors.node.relay_server import MAX_FOREIGN, Dialling, Up
 from actors.node.relays import OPENING_S, SNAPSHOT_S, UNUSED_S, Relays
 from config.keys import PublicKey, encode_key
 from tests.kit.bench import Bench
@@ -157,28 +156,6 @@ def test_a_configured_server_that_is_up_for_others_becomes_home() -> None:
     bench.tell(opened(dial.link, SECOND), lost(FIRST))
     bench.advance(OTHERS_RETRY_S)
     assert bench.state == Homed(SECOND, SECOND)
-
-
-def test_a_dial_that_nobody_answers_is_given_up_the_first_soon() -> None:  # the NAT may have changed since
-    bench = bench_of()
-    bench.mail(RELAY_LINKS)
-    for number, limit_s in enumerate([*DIAL_S, DIAL_S[-1]]):
-        bench.advance(limit_s - 0.1)
-        assert bench.mail(RELAY_LINKS) == []
-        bench.advance(0.1)
-        assert bench.mail(RELAY_LINKS) == [CloseLink(link=FIRST + number)]
-        next_dials(bench)
-
-
-def test_the_address_that_remotes_tell_of_a_server_is_dialled_each_second_time() -> None:  # it may be silent for ever
-    bench = at_home()
-    bench.tell(msgspec.structs.replace(wanted(url=FOREIGN), server_ip="192.0.2.7"))
-    found = []
-    for _ in range(4):
-        [dial] = next_dials(bench)
-        found.append(dial.server_ip)
-        bench.tell(refused(dial.link))
-    assert found == ["192.0.2.7", None] * 2
 
 
 # --- relayed connections ---

@@ -4,14 +4,18 @@ import msgspec
 
 from actors.addresses import RELAYS
 from actors.messages.node import CloseRelayed, HomeRelayChanged, OpenRelayed
+from actors.messages.packet import RelayedFailed
 from actors.messages.peer import LocalRelayChanged, SendOffer
 from actors.peer.naming import MOVE_EVERY_S, MOVES
+from actors.peer.relay_states import Opening
+from actors.peer.relay_worker import TURN_S
 from tests.actors.peer.names import BOB, HOME, OTHER, THEIRS, TO
 from tests.actors.peer.test_relay_worker import (
     FIRST,
     closed,
     failed,
     gone,
+    moved,
     open_worker,
     opened,
     outcomes,
@@ -96,3 +100,34 @@ def test_a_remote_that_comes_nowhere_is_not_called_from_server_to_server_without
                 bench.tell(closed(mail.generation))
     called = [mail for mail in bench.mail(TO.offer_listener) if isinstance(mail, SendOffer)]
     assert MOVES < len(called) <= MOVES + minutes * 60 / MOVE_EVERY_S
+
+
+def test_offers_that_follow_each_other_have_the_time_of_one() -> None:  # S7: the next may name another server
+    bench = worker()
+    bench.tell(turn(1))
+    bench.advance(TURN_S)
+    bench.tell(turn(2))
+    assert outcomes(bench) == [(1, "failed"), (2, "failed")]
+    bench.tell(turn(3, OTHER), closed(FIRST), opened(FIRST + 1))
+    assert outcomes(bench) == [(3, "opened")]
+
+
+def test_and_the_controller_leaves_as_soon_as_one_of_them_names_a_server_that_the_remote_reaches() -> None:  # S7
+    bench = worker(controller=True)
+    bench.tell(turn(1, None))
+    bench.advance(TURN_S)
+    assert moved(bench) == []  # nowhere to go
+    bench.tell(turn(2))
+    assert moved(bench) == [THEIRS]
+
+
+def test_an_opening_that_nobody_asked_for_gives_the_first_offer_its_time() -> None:
+    bench = worker()
+    bench.tell(turn(1), RelayedFailed(peer=BOB, generation=FIRST, reason="nobody came", reached=True))
+    bench.advance(TURN_S + 1.0)
+    assert isinstance(bench.state, Opening)
+    assert bench.now - bench.state.since_at > TURN_S
+    outcomes(bench)
+    bench.tell(turn(2))
+    bench.advance(TURN_S - 0.1)
+    assert outcomes(bench) == []

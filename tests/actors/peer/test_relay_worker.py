@@ -165,37 +165,6 @@ def test_and_ends_one_at_another_server() -> None:
     assert bench.mail(RELAYS) == [OpenRelayed(peer=BOB, generation=FIRST + 1, url=OTHER)]
 
 
-def test_offers_that_follow_each_other_have_the_time_of_one() -> None:  # S7: the next may name another server
-    bench = worker()
-    bench.tell(turn(1))
-    bench.advance(TURN_S)
-    bench.tell(turn(2))
-    assert outcomes(bench) == [(1, "failed"), (2, "failed")]
-    bench.tell(turn(3, OTHER), closed(FIRST), opened(FIRST + 1))
-    assert outcomes(bench) == [(3, "opened")]
-
-
-def test_and_the_controller_leaves_as_soon_as_one_of_them_names_a_server_that_the_remote_reaches() -> None:  # S7
-    bench = worker(controller=True)
-    bench.tell(turn(1, None))
-    bench.advance(TURN_S)
-    assert moved(bench) == []  # nowhere to go
-    bench.tell(turn(2))
-    assert moved(bench) == [THEIRS]
-
-
-def test_an_opening_that_nobody_asked_for_gives_the_first_offer_its_time() -> None:
-    bench = worker()
-    bench.tell(turn(1), RelayedFailed(peer=BOB, generation=FIRST, reason="nobody came", reached=True))
-    bench.advance(TURN_S + 1.0)
-    assert isinstance(bench.state, Opening)
-    assert bench.now - bench.state.since_at > TURN_S
-    outcomes(bench)
-    bench.tell(turn(2))
-    bench.advance(TURN_S - 0.1)
-    assert outcomes(bench) == []
-
-
 def test_a_failed_opening_is_tried_again_with_growing_waits() -> None:
     bench = worker()
     bench.tell(turn(1), failed(FIRST))
