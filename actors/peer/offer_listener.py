@@ -55,7 +55,7 @@ from transport.signal.messages import (
 HOLD_S = 1.0  # that an offer waits for our home relay: without its URL it is of no use to a peer that we meet there
 RENAMED_S = 0.02  # from what makes an offer of ours stale or lost to the next: the guard may ask for one as well
 TOGETHER_S = 1.0  # after our home relay went: peers that offer do so all for that reason
-MAX_NONCES = 512  # remembered, of sealed messages
+MAX_NONCES = 2048  # remembered, of sealed messages: of more than a minute, at twenty a second
 MAX_BEHIND = 32  # candidates kept, the newest, behind the turn that waits
 REORDERED = 1000  # offer numbers: further back than this is another run of the remote, not an overtaken offer
 
