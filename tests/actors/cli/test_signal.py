@@ -15,7 +15,7 @@ import pytest
 
 from actors.cli.errors import CommandFailed
 from actors.cli.signal import metrics_text, run
-from tests.transport.signal.ends import Authority, End, running
+from tests.transport.signal.ends import Authority, End, running, until
 from transport.signal.messages import CandidateReceived, PostCandidate, SignalConnected
 from transport.signal.server import SignalServer
 
@@ -111,6 +111,7 @@ async def _exchange(url: str, ca: bytes | None) -> None:
         await asyncio.gather(alice.next(SignalConnected), bob.next(SignalConnected))
         alice.client.post(PostCandidate(peer=bob.key, candidate="c"))
         await bob.next(CandidateReceived)
+        await until(lambda: alice.client.counters["sent"] == 1)  # else the server sees a sender that went away
 
 
 @contextmanager
