@@ -37,6 +37,8 @@ from transport.signal.messages import (
 from transport.signal.sealing import Sealer
 from transport.signal.server import Limits
 
+FLOOD_COUNT = 4 * BIG_COUNT
+
 pytestmark = pytest.mark.process
 
 
@@ -148,12 +150,14 @@ async def test_a_half_open_link_that_is_doubted_is_noticed_without_a_post() -> N
 @on_a_loop
 async def test_a_flooded_receiver_delays_no_other_peer_and_brings_no_link_down() -> None:
     timing = replace(QUICK, doubt_s=0.05, doubt_probe_s=PATIENCE_S)
-    async with serving(Limits(delivery_s=PATIENCE_S)) as (server, port), RawClient(port) as slow:
+    # The library widens a stream's window as it sees fit, so the flood has to be larger than any.
+    limits = Limits(delivery_s=PATIENCE_S, queued_len=2 * FLOOD_COUNT * BIG_LEN)
+    async with serving(limits) as (server, port), RawClient(port) as slow:
         alice, carol, bob = (End(number, f"http://127.0.0.1:{port}", timing=timing) for number in (1, 3, 2))
         await slow.registered(carol.key)
         async with running(alice, bob):
             await asyncio.gather(alice.next(SignalConnected), bob.next(SignalConnected))
-            flood = [asyncio.create_task(slow.send(mail(carol.key, bytes(BIG_LEN)))) for _ in range(BIG_COUNT)]
+            flood = [asyncio.create_task(slow.send(mail(carol.key, bytes(BIG_LEN)))) for _ in range(FLOOD_COUNT)]
             await until(lambda: server.counters["messages_forwarded_total"] > 0)
             # Those that the flood has not shut out yet are taken at once; the first that is not earns a probe.
             async with asyncio.timeout(PATIENCE_S):
