@@ -53,8 +53,8 @@ class RebindLadder:
         """Return whether the sockets are to be bound anew now; `network`: the signal server is reached."""
         # What was learned before a sleep was noticed is stamped as if there had been none.
         ends_at = now + ANSWER_S
-        missed = {peer: until if until == inf else min(until, ends_at) for peer, until in self._missed.items()}
-        self._missed = {peer: until for peer, until in missed.items() if now < until}
+        held = ((peer, until) for peer, until in self._missed.items() if now < until)
+        self._missed = {peer: until if until == inf else min(until, ends_at) for peer, until in held}
         if self._proven or not self._missed or not network:
             self._since = None
             return False

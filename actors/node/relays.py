@@ -349,10 +349,9 @@ class Relays:
         return server.url == state.lost or now >= state.others_at
 
     def _dial(self, server: Server, now: float) -> Effect:
-        server_ip = server.dial_ip
         server.dialled(self._next_link, now)
         self._next_link += 1
-        return RELAY_LINKS.send(packet.OpenLink(link=self._next_link - 1, url=server.url, server_ip=server_ip))
+        return RELAY_LINKS.send(packet.OpenLink(link=self._next_link - 1, url=server.url, server_ip=server.dial_ip))
 
     def _expire(self, server: Server, now: float) -> list[Effect]:
         effects: list[Effect] = []

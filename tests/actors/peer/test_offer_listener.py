@@ -125,13 +125,15 @@ def test_the_same_content_sent_anew_is_answered_and_worked_on() -> None:
 
 def test_nonces_are_remembered_up_to_a_bound() -> None:
     bench = listening()
-    for number in range(1, MAX_NONCES + 2):
-        bench.tell(offer(number))
+    bench.tell(offer(1), offer(2))
+    for number in range(MAX_NONCES - 1):
+        bench.tell(CandidateReceived(peer=BOB, candidate="c", nonce=(number + 3).to_bytes(24, "big")))
     posts(bench)
-    bench.tell(offer(MAX_NONCES + 1))
+    bench.tell(offer(2))
     assert posts(bench) == []
     bench.tell(offer(1))
-    assert len(posts(bench)) == 1  # forgotten: it is answered again
+    assert len(posts(bench)) == 1  # forgotten: answered again, and as old as it is, not worked on
+    assert machine(bench).overtaken == 1
 
 
 def test_an_overtaken_offer_is_answered_but_not_worked_on() -> None:  # S13
